@@ -1,0 +1,1 @@
+"""The collectors, a file per source."""

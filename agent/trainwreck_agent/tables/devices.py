@@ -1,0 +1,126 @@
+"""Tables of devices and sensors: bus, fabric, memory errors, temperature, power."""
+
+from trainwreck_agent.schema import Table, counter, flag, gauge, label, text
+
+INFINIBAND = Table(
+    "infiniband",
+    "Ports of InfiniBand and RoCE adapters. Identity is the port GUID, not the name.",
+    (
+        label("port_guid", "GUID of the port (from its first GID); NULL where it cannot be read."),
+        label("device", "Kernel name of the adapter, e.g. mlx5_0."),
+        label("port", "Number of the port.", "BIGINT"),
+        text("link_layer", "InfiniBand or Ethernet."),
+        text("state", "Logical state, e.g. ACTIVE."),
+        text("physical_state", "Physical state, e.g. LinkUp."),
+        gauge("rate_gbit_per_s", "Signalling rate, Gbit/s.", "DOUBLE"),
+        counter("sent_bytes", "Bytes sent (port_xmit_data × 4)."),
+        counter("received_bytes", "Bytes received (port_rcv_data × 4)."),
+        counter("symbol_errors_count", "Bad symbols."),
+        counter("link_error_recovery_count", "Successful link retrainings."),
+        counter("link_downed_count", "Failed link retrainings."),
+        counter("receive_errors_count", "Damaged packets received."),
+        counter("receive_remote_physical_errors_count", "Packets marked bad by the other end."),
+        counter("local_link_integrity_errors_count", "Local physical errors over the threshold."),
+        counter("excessive_buffer_overrun_errors_count", "Flow-control faults."),
+        counter("send_discards_count", "Packets dropped on sending."),
+        counter("send_wait_ticks", "Ticks with data to send and no credit: congestion."),
+        counter("out_of_buffer_count", "Receive queue had no buffer."),
+        counter("out_of_sequence_count", "Packets out of order."),
+        counter("packet_sequence_errors_count", "NAKs for a lost packet."),
+        counter("local_ack_timeout_count", "Acknowledgements that never came."),
+        counter("rnr_retry_errors_count", "Receiver-not-ready retries used up."),
+        counter("roce_slow_restart_count", "RoCE slow restarts."),
+        counter("cnp_sent_count", "Congestion notices sent."),
+        counter("cnp_handled_count", "Congestion notices acted on."),
+    ),
+)
+
+THERMAL = Table(
+    "thermal",
+    "Temperatures and fans: hwmon chips, thermal zones, cooling devices.",
+    (
+        label("source", "hwmon, zone, cooling or bmc."),
+        label("chip", "Name of the chip, zone type or cooling-device type."),
+        label("device", "Where it sits: PCI address, hwmon or zone number."),
+        label("sensor", "Label or name of the sensor."),
+        gauge("temperature_c", "Temperature, °C; NULL for fans.", "DOUBLE"),
+        gauge("critical_c", "The sensor's own critical limit, °C.", "DOUBLE"),
+        gauge("fan_rpm", "Fan speed, RPM; NULL for temperatures."),
+        gauge("cooling_state", "Current state of a cooling device; 0 is no cooling asked."),
+        flag("alarm", "The chip's own alarm bit; NULL where it has none."),
+    ),
+)
+
+POWER = Table(
+    "power",
+    "Power, energy, voltage and current of the host: RAPL, hwmon, supplies.",
+    (
+        label("source", "rapl, hwmon, supply or bmc."),
+        label("chip", "Name of the chip or RAPL zone."),
+        label("device", "Where it sits."),
+        label("sensor", "Label or name of the sensor."),
+        gauge("power_w", "Power, W.", "DOUBLE"),
+        counter("energy_uj", "Energy since an arbitrary start, µJ; wraps at energy_range_uj."),
+        gauge("energy_range_uj", "Where energy_uj wraps."),
+        gauge("voltage_v", "Voltage, V.", "DOUBLE"),
+        gauge("current_a", "Current, A.", "DOUBLE"),
+        flag("alarm", "Alarm bit or failed state; NULL where there is none."),
+        text("state", "State of a supply as its firmware tells it."),
+    ),
+)
+
+PCIE = Table(
+    "pcie",
+    "PCI Express links of GPUs, NICs and NVMe drives and of every bridge above them.",
+    (
+        label("pci", "Address, domain:bus:device.function."),
+        label("role", "gpu, nic, nvme or bridge."),
+        text("vendor_device", "PCI ids, vvvv:dddd."),
+        text("parent", "Address of the bridge above; NULL at the root."),
+        gauge("numa_node", "NUMA node; NULL where the firmware tells none."),
+        gauge("link_speed_gt_per_s", "Current speed, GT/s.", "DOUBLE"),
+        gauge("link_speed_max_gt_per_s", "What the device can do, GT/s.", "DOUBLE"),
+        gauge("link_width", "Current lanes."),
+        gauge("link_width_max", "Lanes the device can do."),
+        counter("aer_correctable_count", "AER correctable errors, all kinds; NULL: no AER."),
+        counter("aer_nonfatal_count", "AER non-fatal errors."),
+        counter("aer_fatal_count", "AER fatal errors."),
+        counter("aer_receiver_errors_count", "Correctable: receiver errors (signal integrity)."),
+        counter("aer_bad_tlp_count", "Correctable: bad TLP."),
+        counter("aer_bad_dllp_count", "Correctable: bad DLLP."),
+        counter("aer_replay_rollover_count", "Correctable: replay number rolled over."),
+        counter("aer_replay_timeout_count", "Correctable: replay timer ran out."),
+        counter("aer_completion_timeout_count", "Uncorrectable: completion timeouts."),
+        counter("aer_surprise_down_count", "Uncorrectable: surprise link down."),
+        text("power_state", "D0 … D3cold."),
+    ),
+)
+
+EDAC = Table(
+    "edac",
+    "Errors of host memory counted by the EDAC drivers, per controller and DIMM.",
+    (
+        label("controller", "mc0, mc1, …"),
+        label("dimm", "Label of the module, its location where it has none, '' for the controller."),
+        text("location", "Channel and slot as the driver tells."),
+        gauge("size_bytes", "Size of the module."),
+        counter("corrected_count", "Corrected errors."),
+        counter("uncorrected_count", "Uncorrected errors."),
+        counter("corrected_no_info_count", "Corrected errors with no module named; controller only."),
+        counter("uncorrected_no_info_count", "Uncorrected ones likewise."),
+    ),
+)
+
+MEMORY_BANDWIDTH = Table(
+    "memory_bandwidth",
+    "Traffic between processors and memory, where the hardware lets itself be asked.",
+    (
+        label("source", "resctrl (MBM) or perf (uncore counters)."),
+        label("domain", "L3 domain or socket."),
+        counter("total_bytes", "Bytes, all traffic."),
+        counter("local_bytes", "Bytes to local memory."),
+        counter("read_bytes", "Bytes read."),
+        counter("written_bytes", "Bytes written."),
+        gauge("llc_occupancy_bytes", "Last-level cache in use."),
+    ),
+)
