@@ -12,7 +12,7 @@ from pathlib import Path
 _CHUNK_BYTES = 65536
 
 
-class Unavailable(Exception):  # noqa: N818 — not an error: it is how absence is told
+class Unavailable(Exception):
     """A source is not there, and why. Recorded once in ``collector_health``, never retried fast.
 
     ``status`` is ``absent`` (no such hardware or kernel feature) or ``denied`` (no permission).

@@ -101,12 +101,16 @@ EDAC = Table(
     "Errors of host memory counted by the EDAC drivers, per controller and DIMM.",
     (
         label("controller", "mc0, mc1, …"),
-        label("dimm", "Label of the module, its location where it has none, '' for the controller."),
+        label(
+            "dimm", "Label of the module, its location where it has none, '' for the controller."
+        ),
         text("location", "Channel and slot as the driver tells."),
         gauge("size_bytes", "Size of the module."),
         counter("corrected_count", "Corrected errors."),
         counter("uncorrected_count", "Uncorrected errors."),
-        counter("corrected_no_info_count", "Corrected errors with no module named; controller only."),
+        counter(
+            "corrected_no_info_count", "Corrected errors with no module named; controller only."
+        ),
         counter("uncorrected_no_info_count", "Uncorrected ones likewise."),
     ),
 )

@@ -28,7 +28,9 @@ GPU = Table(
         gauge("clock_event_reasons", "Bit set of clock-event (throttle) reasons, NVML's bits."),
         counter("ecc_corrected_count", "Corrected ECC errors since the driver was loaded."),
         counter("ecc_uncorrected_count", "Uncorrected ECC errors since the driver was loaded."),
-        counter("rows_remapped_correctable_count", "Rows remapped for correctable errors, life-time."),
+        counter(
+            "rows_remapped_correctable_count", "Rows remapped for correctable errors, life-time."
+        ),
         counter("rows_remapped_uncorrectable_count", "Rows remapped for uncorrectable ones."),
         gauge("row_remap_pending", "1: a remap waits for a reset."),
         gauge("row_remap_failed", "1: a remap failed; replace the device."),

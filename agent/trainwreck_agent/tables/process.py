@@ -7,7 +7,9 @@ PROCESS = Table(
     "Training processes and their children every tick; others when they are large, busy or stuck.",
     (
         label("pid", "Process id.", "BIGINT"),
-        label("started_us", "Start, µs since 1970 UTC: with pid the identity of a process.", "BIGINT"),
+        label(
+            "started_us", "Start, µs since 1970 UTC: with pid the identity of a process.", "BIGINT"
+        ),
         gauge("parent_pid", "Parent's process id."),
         text("name", "comm, at most 15 characters."),
         text("command", "Command line, secrets redacted, at most 512 characters."),

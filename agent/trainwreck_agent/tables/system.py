@@ -16,10 +16,14 @@ HOST = Table(
         gauge("memory_total_bytes", "MemTotal."),
         gauge("numa_node_count", "NUMA nodes; NULL where the kernel has none."),
         gauge("boot_time_us", "Wall-clock time of boot, µs since 1970 UTC (btime of /proc/stat)."),
-        gauge("realtime_offset_us", "CLOCK_REALTIME − CLOCK_MONOTONIC, µs: kernel time to wall time."),
+        gauge(
+            "realtime_offset_us", "CLOCK_REALTIME − CLOCK_MONOTONIC, µs: kernel time to wall time."
+        ),
         flag("clock_synchronised", "The kernel says that its clock is disciplined (adjtimex)."),
         gauge("clock_error_us", "The kernel's estimate of its clock's error, µs."),
-        text("virtualisation", "Hypervisor or container, as the machine tells; NULL if none is seen."),
+        text(
+            "virtualisation", "Hypervisor or container, as the machine tells; NULL if none is seen."
+        ),
         text("kernel_command_line", "/proc/cmdline, secrets redacted."),
         text("agent_version", "Version of the recorder."),
         gauge("interval_ms", "Time between two ticks, ms."),
@@ -35,7 +39,9 @@ CPU = Table(
         counter("nice_ticks", "Time in niced user space, ticks."),
         counter("system_ticks", "Time in the kernel, ticks."),
         counter("idle_ticks", "Idle time, ticks."),
-        counter("iowait_ticks", "Idle time with I/O outstanding, ticks; the kernel may let it fall."),
+        counter(
+            "iowait_ticks", "Idle time with I/O outstanding, ticks; the kernel may let it fall."
+        ),
         counter("irq_ticks", "Time in hard interrupts, ticks."),
         counter("softirq_ticks", "Time in soft interrupts, ticks."),
         counter("steal_ticks", "Time taken by the hypervisor, ticks."),
@@ -44,8 +50,12 @@ CPU = Table(
         gauge("procs_running", "Runnable tasks; only for 'all'."),
         gauge("procs_blocked", "Tasks waiting for I/O; only for 'all'."),
         gauge("load_1m", "Load average of one minute; only for 'all'.", "DOUBLE"),
-        gauge("frequency_mhz", "Current frequency; NULL where the kernel has no cpufreq.", "DOUBLE"),
-        counter("core_throttle_count", "Thermal throttle events of the core; NULL where not counted."),
+        gauge(
+            "frequency_mhz", "Current frequency; NULL where the kernel has no cpufreq.", "DOUBLE"
+        ),
+        counter(
+            "core_throttle_count", "Thermal throttle events of the core; NULL where not counted."
+        ),
         counter("package_throttle_count", "Thermal throttle events of the package; NULL likewise."),
         counter("package_throttle_ms", "Time the package was throttled, ms; NULL likewise."),
     ),
@@ -73,13 +83,15 @@ MEMORY = Table(
         gauge("swap_free_bytes", "SwapFree."),
         gauge("hugepages_total", "HugePages_Total."),
         gauge("hugepages_free", "HugePages_Free."),
-        gauge("hardware_corrupted_bytes", "Memory the kernel took out of use after a hardware error."),
+        gauge(
+            "hardware_corrupted_bytes", "Memory the kernel took out of use after a hardware error."
+        ),
     ),
 )
 
 VMSTAT = Table(
     "vmstat",
-    "Counters of the virtual-memory system since boot, from /proc/vmstat; NULL: not in this kernel.",
+    "Counters of the virtual-memory system since boot (/proc/vmstat); NULL: not in this kernel.",
     (
         counter("oom_kill_count", "Processes killed by the OOM killer."),
         counter("pgfault_count", "Page faults."),
@@ -107,7 +119,9 @@ PRESSURE = Table(
     (
         label("resource", "cpu, memory, io or irq."),
         label("scope", "'host', or the path of a cgroup."),
-        gauge("some_avg10_percent", "Time in which at least one task waited, 10 s mean, %.", "DOUBLE"),
+        gauge(
+            "some_avg10_percent", "Time in which at least one task waited, 10 s mean, %.", "DOUBLE"
+        ),
         counter("some_total_us", "The same since boot, µs."),
         gauge("full_avg10_percent", "Time in which all tasks waited, 10 s mean, %.", "DOUBLE"),
         counter("full_total_us", "The same since boot, µs."),
@@ -128,7 +142,9 @@ NUMA = Table(
         counter("numa_foreign_count", "Allocations wanted here and made elsewhere."),
         counter("local_node_count", "Allocations made by a task of this node."),
         counter("other_node_count", "Allocations made by a task of another node."),
-        gauge("free_order9_count", "Free blocks of 2 MiB or larger: fragmentation (/proc/buddyinfo)."),
+        gauge(
+            "free_order9_count", "Free blocks of 2 MiB or larger: fragmentation (/proc/buddyinfo)."
+        ),
     ),
 )
 

@@ -1,0 +1,233 @@
+"""Where things lie in a data directory.
+
+::
+
+    trainwreck.duckdb          views over everything below; replaced as a whole, never written to
+    meta.json                  schema version and host
+    lock                       held by the recorder that writes here; names its pid
+    journal/NNNNNNNNNN.tsv     the last minutes, a line a row
+    segments/TABLE/A-B.parquet journals A to B, sealed
+    sealed/A-B.ACTIVE_US       makes those segments visible (and journals A to B not) from then on;
+                               .settled behind it: from now on, whatever the clock does
+    incidents/ID.json, .tsv    diagnoses that were made with this data
+    state/                     the recorder's own notes
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainwreck_agent.schema import SCHEMA_VERSION
+
+DATABASE = "trainwreck.duckdb"
+
+
+class DataDirectoryError(Exception):
+    """A data directory that cannot be used: what, where, and what to do, in one line."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Journals ``first`` to ``last``, sealed together, visible from ``active_us`` on."""
+
+    first: int
+    last: int
+    active_us: int
+    settled: bool = field(default=False, compare=False)
+
+    @property
+    def stem(self) -> str:
+        """The journals in it."""
+        return f"{self.first:010d}-{self.last:010d}"
+
+    @property
+    def marker(self) -> str:
+        """Name of the file in ``sealed/``."""
+        return f"{self.segment}.settled" if self.settled else self.segment
+
+    @property
+    def segment(self) -> str:
+        """Name of the span's Parquet files, without the extension."""
+        return f"{self.stem}.{self.active_us:016d}"
+
+    def covers(self, other: Span) -> bool:
+        """Whether every journal of ``other`` is in this span, and this one is the newer."""
+        return (
+            self != other
+            and self.first <= other.first
+            and other.last <= self.last
+            and self.active_us > other.active_us
+        )
+
+
+class Layout:
+    """The paths of one data directory."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root).absolute()
+        self.journal = self.root / "journal"
+        self.segments = self.root / "segments"
+        self.sealed = self.root / "sealed"
+        self.incidents = self.root / "incidents"
+        self.state = self.root / "state"
+        self.database = self.root / DATABASE
+        self._lock_fd: int | None = None
+
+    def create(self) -> None:
+        """Make the directory and its folders, readable by owner and group only.
+
+        Raises:
+            DataDirectoryError: It cannot be written, or is of another version.
+        """
+        os.umask(0o027)
+        try:
+            for folder in (
+                self.root,
+                self.journal,
+                self.segments,
+                self.sealed,
+                self.incidents,
+                self.state,
+            ):
+                folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            if not (self.root / "meta.json").exists():
+                meta = {"schema_version": SCHEMA_VERSION, "host": socket.gethostname()}
+                self.replace(self.root / "meta.json", json.dumps(meta) + "\n")
+        except OSError as error:
+            raise DataDirectoryError(
+                f"{self.root}: cannot write the data directory ({error.strerror});"
+                " choose another one with --data"
+            ) from error
+        self.meta()
+
+    def meta(self) -> dict[str, Any]:
+        """What ``meta.json`` says, checked.
+
+        Raises:
+            DataDirectoryError: Not a data directory, or one of another version.
+        """
+        path = self.root / "meta.json"
+        try:
+            meta = json.loads(path.read_text())
+            version = int(meta["schema_version"])
+            str(meta["host"])
+        except FileNotFoundError as error:
+            raise DataDirectoryError(
+                f"{self.root}: not a data directory of trainwreck (no meta.json);"
+                " record into it with `trainwreck record --data`, or name another one"
+            ) from error
+        except OSError as error:
+            raise DataDirectoryError(f"{path}: {error.strerror}; is it yours to read?") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataDirectoryError(
+                f"{path}: damaged ({error}); restore it, or move the directory away"
+            ) from error
+        if version != SCHEMA_VERSION:
+            raise DataDirectoryError(
+                f"{self.root}: written by schema version {version}, this is version"
+                f" {SCHEMA_VERSION}; read it with the trainwreck that wrote it, record elsewhere"
+            )
+        return dict(meta)
+
+    def lock(self) -> None:
+        """Become the one recorder of this directory until the process ends.
+
+        Raises:
+            DataDirectoryError: Another one holds it; its pid is named.
+        """
+        fd = os.open(
+            self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640
+        )
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise DataDirectoryError(
+                f"{self.root}: the recorder with pid {holder} writes here already;"
+                " stop it, or choose another directory with --data"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def locked_by(self) -> int | None:
+        """Pid of the recorder that writes here now; None: nobody."""
+        try:
+            fd = os.open(self.root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return int(os.pread(fd, 32, 0).strip() or b"0") or None
+        finally:
+            os.close(fd)
+        return None
+
+    def journal_path(self, number: int) -> Path:
+        """Path of a journal."""
+        return self.journal / f"{number:010d}.tsv"
+
+    def journals(self) -> list[int]:
+        """Numbers of the journals that are there, oldest first."""
+        names = (path.name for path in self.journal.iterdir())
+        return sorted(int(n[:-4]) for n in names if n.endswith(".tsv") and n[:-4].isdigit())
+
+    def spans(self) -> list[Span]:
+        """The sealed spans, in order; superseded ones too."""
+        found = []
+        for path in self.sealed.iterdir():
+            stem, _, rest = path.name.partition(".")
+            active, _, settled = rest.partition(".")
+            first, _, last = stem.partition("-")
+            if first.isdigit() and last.isdigit() and active.isdigit():
+                found.append(Span(int(first), int(last), int(active), settled == "settled"))
+        return sorted(found)
+
+    def next_number(self) -> int:
+        """The first journal number that was never used."""
+        used = [0, *self.journals(), *(span.last for span in self.spans())]
+        return max(used) + 1
+
+    def segment_path(self, table: str, span: Span) -> Path:
+        """Path of a sealed segment."""
+        return self.segments / table / f"{span.segment}.parquet"
+
+    @staticmethod
+    def sync_folder(folder: Path) -> None:
+        """Make names created or removed in a folder survive a power cut."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def replace(path: Path, content: str) -> None:
+        """Put a small file in place as a whole."""
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with beside.open("w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def default_data_directory() -> Path:
+    """``TRAINWRECK_DATA``, else ``/var/lib/trainwreck`` for root, else the user's state folder.
+
+    Source: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    if chosen := os.environ.get("TRAINWRECK_DATA"):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/trainwreck")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "trainwreck"

@@ -1,0 +1,238 @@
+"""Turns finished journals into Parquet segments: a short-lived, niced child of the recorder.
+
+``python -m trainwreck_agent.seal DIR --through N`` seals every journal up to N that is not sealed
+yet, merges small segments into large ones, and deletes what is older or larger than allowed.
+Killed at any point it leaves the directory readable: nothing counts before its marker is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+
+from trainwreck_agent import views
+from trainwreck_agent.layout import DataDirectoryError, Layout, Span
+from trainwreck_agent.schema import Table, tables
+
+log = logging.getLogger("trainwreck.seal")
+
+ACTIVE_AFTER_S = 30
+"""From the choice of a span's id to the moment it becomes visible: the time to write its files."""
+GRACE_S = 60
+"""From that moment to the deletion of what it replaces: the longest query that is safe."""
+MERGE_COUNT = 8
+MERGE_JOURNALS_MAX = 96
+"""Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
+MEMORY_LIMIT = "128MB"
+
+
+def seal(layout: Layout, through: int) -> Span | None:
+    """Seal the unsealed journals up to number ``through`` together; None: there was nothing.
+
+    Raises:
+        OSError, duckdb.Error: Nothing was sealed; the journals are as they were.
+    """
+    done = max((span.last for span in layout.spans()), default=0)
+    numbers = [n for n in layout.journals() if done < n <= through]
+    if not numbers:
+        return None
+    span = Span(numbers[0], numbers[-1], _active_us())
+    connection = _database(layout)
+    files = ", ".join(views.quote(str(layout.journal_path(n))) for n in numbers)
+    source = views.lines("?").replace(views.quote("?"), f"[{files}]")
+    connection.execute(f"CREATE TEMP TABLE lines AS SELECT line FROM {source}")
+    found = connection.execute("SELECT DISTINCT split_part(line, chr(9), 1) FROM lines").fetchall()
+    names = {str(name) for (name,) in found}
+    for table in tables().values():
+        if table.name in names:
+            order = ", ".join((*table.labels, "ts"))
+            _write(
+                connection, layout, table, span, f"{views.rows(table, 'lines')} ORDER BY {order}"
+            )
+    connection.close()
+    return _publish(layout, span)
+
+
+def merge(layout: Layout) -> Span | None:
+    """Make one segment of the oldest run of small ones; None: there are not enough of them."""
+    run = _run_to_merge(in_force(layout.spans()))
+    if not run:
+        return None
+    span = Span(run[0].first, run[-1].last, _active_us())
+    connection = _database(layout)
+    for table in tables().values():
+        paths = [layout.segment_path(table.name, part) for part in run]
+        there = ", ".join(views.quote(str(path)) for path in paths if path.exists())
+        if there:
+            query = f"SELECT * EXCLUDE (segment) FROM read_parquet([{there}])"
+            _write(connection, layout, table, span, query)
+    connection.close()
+    return _publish(layout, span)
+
+
+def in_force(spans: Iterable[Span]) -> list[Span]:
+    """The spans that no newer one covers, in order."""
+    every = list(spans)
+    return sorted(s for s in every if not any(other.covers(s) for other in every))
+
+
+def _run_to_merge(spans: list[Span]) -> list[Span]:
+    """The oldest ``MERGE_COUNT`` neighbours of one size class, small enough to be merged."""
+    for size in (1, MERGE_COUNT):
+        run: list[Span] = []
+        for span in spans:
+            journals = span.last - span.first + 1
+            run = [*run, span] if size <= journals < size * MERGE_COUNT else []
+            total = run[-1].last - run[0].first + 1 if run else 0
+            if len(run) == MERGE_COUNT or total >= MERGE_JOURNALS_MAX:
+                return run if len(run) > 1 else []
+    return []
+
+
+def clean(layout: Layout, now_us: int) -> int:
+    """Delete what a visible span replaced more than ``GRACE_S`` ago; the number of files deleted.
+
+    Files without a marker that are older than the grace are leavings of a killed sealer.
+    """
+    before = now_us - GRACE_S * 1_000_000
+    spans = _settle(layout, before)
+    old = [s for s in spans if any(o.covers(s) and o.settled for o in spans)]
+    sealed_through = max((s.last for s in spans if s.settled), default=0)
+    doomed = [layout.journal_path(n) for n in layout.journals() if 0 < n <= sealed_through]
+    for span in old:
+        doomed += [layout.sealed / span.marker, *_segments(layout, span)]
+    known = {s.active_us for s in spans} | {0}
+    for path in layout.segments.glob("*/*.parquet"):
+        segment = int(path.name.split(".")[1])
+        if segment not in known and segment < before:
+            doomed.append(path)
+    doomed += [p for p in layout.segments.glob("*/.*") if p.stat().st_mtime * 1e6 < before]
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    return len(doomed)
+
+
+def _settle(layout: Layout, before: int) -> list[Span]:
+    """Rename the markers that became visible before that time, so that no clock hides them."""
+    spans = layout.spans()
+    for span in spans:
+        if not span.settled and span.active_us < before:
+            settled = layout.sealed / f"{span.marker}.settled"
+            (layout.sealed / span.marker).rename(settled)
+    layout.sync_folder(layout.sealed)
+    return layout.spans()
+
+
+def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> list[Span]:
+    """Delete the oldest segments that are too old or too many; the spans that went."""
+    gone = []
+    limit = (now_us - int(retain_days * 86_400_000_000)) if retain_days else 0
+    for span in in_force(layout.spans()):
+        too_much = max_bytes and _size_bytes(layout) > max_bytes
+        if not too_much and span.active_us >= limit:
+            break
+        (layout.sealed / span.marker).unlink(missing_ok=True)
+        for path in _segments(layout, span):
+            path.unlink(missing_ok=True)
+        gone.append(span)
+    return gone
+
+
+def _segments(layout: Layout, span: Span) -> list[Path]:
+    return list(layout.segments.glob(f"*/{span.segment}.parquet"))
+
+
+def _size_bytes(layout: Layout) -> int:
+    return sum(
+        path.stat().st_size
+        for folder in (layout.segments, layout.journal)
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+
+
+def _active_us() -> int:
+    return time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+
+
+def _database(layout: Layout) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": str(layout.state / "spill"),
+        },
+    )
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, table: Table, span: Span, query: str
+) -> None:
+    path = layout.segment_path(table.name, span)
+    beside = path.with_name(f".{path.name}")
+    connection.execute(
+        f"COPY (SELECT *, {span.active_us}::BIGINT AS segment FROM ({query}))"
+        f" TO {views.quote(str(beside))} (FORMAT parquet, COMPRESSION zstd)"
+    )
+    beside.chmod(0o640)
+    fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    beside.replace(path)
+
+
+def _publish(layout: Layout, span: Span) -> Span:
+    """Write the marker; a span that is too late for its own time is taken back."""
+    if time.time_ns() // 1000 > span.active_us - 2_000_000:
+        for path in _segments(layout, span):
+            path.unlink(missing_ok=True)
+        raise TimeoutError(f"sealing {span.stem} took longer than {ACTIVE_AFTER_S} s")
+    for folder in layout.segments.iterdir():
+        layout.sync_folder(folder)
+    (layout.sealed / span.marker).touch(mode=0o640)
+    layout.sync_folder(layout.sealed)
+    return span
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Seal, merge, retain, clean; the exit code."""
+    parser = argparse.ArgumentParser(prog="trainwreck_agent.seal", description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--through", type=int, default=0, help="newest journal to seal; 0: none")
+    parser.add_argument("--retain-days", type=float, default=0, help="0: keep for ever")
+    parser.add_argument("--max-bytes", type=int, default=0, help="0: no limit")
+    parser.add_argument("--prepare", action="store_true", help="write the database file and stop")
+    options = parser.parse_args(arguments)
+    os.umask(0o027)
+    layout = Layout(options.directory)
+    try:
+        layout.meta()
+        if options.prepare:
+            from trainwreck_agent import store
+
+            store.prepare(layout)
+            return 0
+        seal(layout, options.through)
+        merge(layout)
+        now_us = time.time_ns() // 1000
+        retain(layout, options.retain_days, options.max_bytes, now_us)
+        clean(layout, now_us)
+    except (OSError, duckdb.Error, DataDirectoryError) as error:
+        log.error("%s: not sealed: %s", options.directory, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, format="<3>%(name)s: %(message)s")
+    sys.exit(main())

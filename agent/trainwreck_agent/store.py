@@ -1,0 +1,137 @@
+"""Opens data directories as a database. Not for the sampling process: DuckDB costs 40 MiB.
+
+``trainwreck.duckdb`` holds views and their comments only; the rows stay in segments and journal.
+It is written beside and renamed, so a reader who keeps it open for hours is harmless and harmed by
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from trainwreck_agent import views
+from trainwreck_agent.layout import DataDirectoryError, Layout
+from trainwreck_agent.schema import SCHEMA_VERSION, Table, tables
+
+STORAGE_VERSION = "v1.4.0"
+"""So that every DuckDB from 1.4 on reads the file; 2.0's own default is refused by 1.x."""
+
+StoreError = DataDirectoryError
+
+
+def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+    """An in-memory database with all views over one or many data directories.
+
+    Works on copies and on directories that have moved, and writes nothing.
+
+    Raises:
+        StoreError: A directory is none of ours, or of another version.
+    """
+    connection = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
+    connection.execute("SET TimeZone = 'UTC'")
+    layouts = [Layout(directory) for directory in directories]
+    for table in tables().values():
+        for statement in _view_statements(table, layouts):
+            connection.execute(statement)
+    return connection
+
+
+def _view_statements(table: Table, layouts: Sequence[Layout]) -> list[str]:
+    selects = []
+    for layout in layouts:
+        host = str(layout.meta()["host"])
+        if has_rows(table, layout):
+            selects.append(views.select(table, layout.root, host))
+    if not selects:
+        selects = [empty(table)]
+    return views.create_view(table, selects) + views.create_rate_view(table)
+
+
+def has_rows(table: Table, layout: Layout) -> bool:
+    """Whether the globs of the table's view would find a file; DuckDB refuses one that does not."""
+    if table.name == "incident":
+        return any(layout.incidents.glob("*.tsv"))
+    return any((layout.segments / table.name).glob("*.parquet")) and any(
+        layout.journal.glob("*.tsv")
+    )
+
+
+def empty(table: Table) -> str:
+    """SELECT with the table's columns and no row."""
+    cells = "".join(f", NULL::{column.type} AS {column.name}" for column in table.columns)
+    return f"SELECT NULL::TIMESTAMPTZ AS ts, NULL::VARCHAR AS host{cells} WHERE false"
+
+
+def prepare(layout: Layout) -> None:
+    """Give a data directory what its views need: an empty segment a table, and the database file.
+
+    Called once at the start of a recorder, and again wherever the directory has moved.
+    """
+    connection = duckdb.connect(":memory:")
+    for table in tables().values():
+        folder = layout.segments / table.name
+        folder.mkdir(mode=0o750, exist_ok=True)
+        first = folder / "0000000000-0000000000.0000000000000000.parquet"
+        if not first.exists():
+            beside = folder / f".empty.{os.getpid()}"
+            body = empty(table).replace(", NULL::VARCHAR AS host", "", 1)
+            connection.execute(
+                f"COPY (SELECT *, 0::BIGINT AS segment FROM ({body}))"
+                f" TO {views.quote(str(beside))} (FORMAT parquet)"
+            )
+            beside.replace(first)
+    for nothing in (layout.journal_path(0), layout.incidents / "none.tsv"):
+        if not nothing.exists():
+            nothing.touch(mode=0o640)
+    connection.close()
+    write_database(layout)
+
+
+def write_database(layout: Layout) -> None:
+    """Put ``trainwreck.duckdb`` in place, with the paths of today."""
+    host = str(layout.meta()["host"])
+    beside = layout.root / f".{layout.database.name}.{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    connection = duckdb.connect(":memory:")
+    connection.execute(
+        f"ATTACH {views.quote(str(beside))} AS made (STORAGE_VERSION '{STORAGE_VERSION}')"
+    )
+    connection.execute("USE made")
+    for table in tables().values():
+        made = views.create_view(table, [views.select(table, layout.root, host)])
+        for statement in made + views.create_rate_view(table):
+            connection.execute(statement)
+    _write_catalogue(connection, layout, host)
+    connection.execute("USE memory")
+    connection.execute("DETACH made")
+    connection.close()
+    beside.chmod(0o640)
+    beside.replace(layout.database)
+
+
+def _write_catalogue(connection: duckdb.DuckDBPyConnection, layout: Layout, host: str) -> None:
+    """The small tables: what every column means, and where this file belongs."""
+    connection.execute(
+        "CREATE TABLE metric (view_name VARCHAR, column_name VARCHAR, type VARCHAR, kind VARCHAR,"
+        " help VARCHAR)"
+    )
+    listed = [
+        (table.name, c.name, c.type, str(c.kind), c.help)
+        for table in tables().values()
+        for c in table.columns
+    ]
+    connection.executemany("INSERT INTO metric VALUES (?, ?, ?, ?, ?)", listed)
+    connection.execute(
+        "CREATE TABLE meta (schema_version INTEGER, host VARCHAR, directory VARCHAR)"
+    )
+    connection.execute(
+        "INSERT INTO meta VALUES (?, ?, ?)", [SCHEMA_VERSION, host, str(layout.root)]
+    )
+    connection.execute("COMMENT ON TABLE metric IS 'Every column of every view, and its meaning.'")
+    connection.execute(
+        "COMMENT ON TABLE meta IS 'The directory this file was made for; its views hold that path.'"
+    )
