@@ -11,7 +11,7 @@ class Event:
     """A line, or several that belong together, with what could be read out of it."""
 
     kind: str
-    """Name of the signature, decoder or reader that made it, e.g. ``xid``, ``oom_kill``, ``step``."""
+    """Name of the signature, decoder or reader that made it: ``xid``, ``oom_kill``, ``step``."""
     text: str
     """The first line, stripped of its line ending, as it stands in the file."""
     source: str
