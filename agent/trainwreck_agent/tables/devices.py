@@ -41,7 +41,7 @@ THERMAL = Table(
     (
         label("source", "hwmon, zone, cooling or bmc."),
         label("chip", "Name of the chip, zone type or cooling-device type."),
-        label("device", "Where it sits: PCI address, hwmon or zone number."),
+        label("device", "Where it sits: PCI address, or the kernel's name of the device."),
         label("sensor", "Label or name of the sensor."),
         gauge("temperature_c", "Temperature, °C; NULL for fans.", "DOUBLE"),
         gauge("critical_c", "The sensor's own critical limit, °C.", "DOUBLE"),
@@ -71,10 +71,10 @@ POWER = Table(
 
 PCIE = Table(
     "pcie",
-    "PCI Express links of GPUs, NICs and NVMe drives and of every bridge above them.",
+    "PCI Express links of GPUs, NVSwitches, NICs and NVMe drives and of every bridge above them.",
     (
         label("pci", "Address, domain:bus:device.function."),
-        label("role", "gpu, nic, nvme or bridge."),
+        label("role", "gpu, nvswitch, nic, nvme or bridge."),
         text("vendor_device", "PCI ids, vvvv:dddd."),
         text("parent", "Address of the bridge above; NULL at the root."),
         gauge("numa_node", "NUMA node; NULL where the firmware tells none."),
@@ -93,6 +93,12 @@ PCIE = Table(
         counter("aer_completion_timeout_count", "Uncorrectable: completion timeouts."),
         counter("aer_surprise_down_count", "Uncorrectable: surprise link down."),
         text("power_state", "D0 … D3cold."),
+        counter(
+            "aer_rootport_correctable_count",
+            "Correctable error messages from below that a root port received; NULL elsewhere.",
+        ),
+        counter("aer_rootport_nonfatal_count", "Non-fatal error messages likewise."),
+        counter("aer_rootport_fatal_count", "Fatal error messages likewise."),
     ),
 )
 
@@ -126,5 +132,79 @@ MEMORY_BANDWIDTH = Table(
         counter("read_bytes", "Bytes read."),
         counter("written_bytes", "Bytes written."),
         gauge("llc_occupancy_bytes", "Last-level cache in use."),
+    ),
+)
+
+MEMORY_FAILURE = Table(
+    "memory_failure",
+    "Pages of each NUMA node that the kernel took out of use after an uncorrected memory error.",
+    (
+        label("node", "Number of the node.", "BIGINT"),
+        counter("pages_count", "Pages with an uncorrected error, all outcomes."),
+        counter("recovered_count", "Handled: the page was isolated and nobody lost data."),
+        counter("delayed_count", "Isolation is put off until the page is next touched."),
+        counter("ignored_count", "The kernel did nothing: a page that it cannot handle."),
+        counter("failed_count", "Isolation was tried and failed."),
+    ),
+)
+
+ETHTOOL = Table(
+    "ethtool",
+    "Statistics of a network driver (ethtool -S) that tell of the link, the cable and losses. A row"
+    " comes when the value has changed since the last read, with one of the read before it, and"
+    " every five minutes: in between it has not changed.",
+    (
+        label("interface", "Kernel name."),
+        label("name", "The driver's name of the statistic, e.g. rx_discards_phy."),
+        counter("value", "Its value, in the driver's unit: mostly a count."),
+    ),
+)
+
+NVME = Table(
+    "nvme",
+    "Health of NVMe drives: the SMART log page of the controller.",
+    (
+        label("serial", "Serial number; the kernel's name where it cannot be read."),
+        label("device", "Kernel name of the controller, e.g. nvme0."),
+        text("pci", "PCI address; NULL for drives on a fabric."),
+        text("model", "Model."),
+        text("firmware", "Firmware revision."),
+        text("state", "State of the controller as the kernel sees it: live, resetting, dead, …"),
+        gauge(
+            "critical_warning",
+            "Bit set: 1 spare low, 2 temperature, 4 reliability degraded, 8 read-only, 16 backup"
+            " failed. NULL, like all below: the log could not be read.",
+        ),
+        gauge("temperature_c", "Composite temperature, °C."),
+        gauge("available_spare_percent", "Spare blocks left, %."),
+        gauge("available_spare_threshold_percent", "Where the drive warns, %."),
+        gauge("percentage_used_percent", "Wear, %; may exceed 100."),
+        counter("read_bytes", "Bytes read (data units × 512,000)."),
+        counter("written_bytes", "Bytes written."),
+        counter("power_on_h", "Hours powered on."),
+        counter("unsafe_shutdowns_count", "Power losses without a shutdown notice."),
+        counter("media_errors_count", "Data that could not be recovered."),
+        counter("error_log_entries_count", "Entries ever made in the drive's error log."),
+        counter("warning_temperature_min", "Minutes over the warning temperature."),
+        counter("critical_temperature_min", "Minutes over the critical temperature."),
+        counter(
+            "thermal_transitions_count", "Times the drive throttled itself for heat, both levels."
+        ),
+    ),
+)
+
+PANIC_LOG = Table(
+    "panic_log",
+    "Lines that a dying kernel left in firmware or RAM (pstore). ts is when they were saved; they"
+    " are written again at each start of the recorder.",
+    (
+        label("file", "Path of the record."),
+        label("line", "Line number in the record, from 1.", "BIGINT"),
+        text("backend", "Where it was kept: efi, erst, ramoops, …"),
+        text("reason", "Panic, Oops, … as the kernel says in the first line."),
+        gauge("part", "Number of the part; 1 holds the last lines before the end."),
+        gauge("priority", "Syslog severity, 0 emergency … 7 debug; NULL: not in the line."),
+        gauge("monotonic_us", "Time since that boot, µs; NULL: not in the line."),
+        text("text", "The line."),
     ),
 )
