@@ -1,0 +1,1 @@
+"""The training job: numpy only, a process a rank, gradients exchanged over loopback sockets."""
