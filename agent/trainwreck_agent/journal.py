@@ -114,6 +114,15 @@ class Journal:
         os.close(old)
         return finished
 
+    def in_place(self) -> bool:
+        """Whether the file still lies where it was made."""
+        try:
+            named = os.stat(self._layout.journal_path(self.number))
+        except OSError:
+            return False
+        held = os.fstat(self._fd)
+        return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
+
     def close(self) -> None:
         """Close the file; it stays as it is."""
         os.close(self._fd)

@@ -1,8 +1,8 @@
 """Counters of the memory controllers, through perf_event_open(2).
 
 Intel ``uncore_imc_*`` (events ``cas_count_read``, ``cas_count_write``) and AMD ``amd_umc_*``: each
-count is one transfer of 64 bytes. A counter is opened on one processor of each socket and counts for
-the whole socket, from the moment it is opened.
+count is one transfer of 64 bytes. A counter is opened on one processor of each socket and counts
+for the whole socket, from the moment it is opened.
 
 Source: https://man7.org/linux/man-pages/man2/perf_event_open.2.html,
 Documentation/ABI/testing/sysfs-bus-event_source-devices-format of the kernel, and for AMD
@@ -48,12 +48,12 @@ class Uncore:
     """
 
     def __init__(self, host: Host, why_no_other: str) -> None:
+        self._sockets: dict[str, _Socket] = {}
         pmus = [name for name in host.list(PMUS) if _INTEL.match(name) or _AMD.match(name)]
         if not pmus:
             raise Unavailable(f"{why_no_other}; {PMUS}: no counter of a memory controller")
         if not host.live:
             raise Unavailable(f"{why_no_other}; perf counts on the running machine only")
-        self._sockets: dict[str, _Socket] = {}
         try:
             for pmu in pmus:
                 self._open(host, f"{PMUS}/{pmu}", amd=_AMD.match(pmu) is not None)
@@ -160,7 +160,7 @@ def _formats(host: Host, pmu: str) -> dict[str, str]:
 
 
 def terms(event: str) -> dict[str, int] | None:
-    """``{"event": 4, "umask": 3}`` of "event=0x04,umask=0x03"; None where it is written otherwise."""
+    """``{"event": 4, "umask": 3}`` of "event=0x04,umask=0x03"; None: written otherwise."""
     found = {}
     for term in event.split(","):
         name, _, value = term.partition("=")

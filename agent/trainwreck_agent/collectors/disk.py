@@ -1,0 +1,53 @@
+"""Block devices.
+
+Source: https://docs.kernel.org/admin-guide/iostats.html
+
+``/proc/diskstats``::
+
+    254 0 vda 7471 3205 713530 1694 6613 10134 461768 2722 0 3052 4568 0 0 0 0 1199 151
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from trainwreck_agent.collector import Collector, Row, Value
+from trainwreck_agent.host import Host
+from trainwreck_agent.tables.system import DISK
+
+SECTOR_BYTES = 512
+_PARTITION = re.compile(r"^(?:(?:sd|vd|xvd|hd)[a-z]+[0-9]+|(?:nvme\d+n\d+|mmcblk\d+|loop\d+)p\d+)$")
+_IDLE = re.compile(r"^(?:loop|ram|fd|sr)\d+$")
+
+
+class Disk(Collector):
+    """Reads ``/proc/diskstats``; loop and RAM disks only once they were used."""
+
+    name = "disk"
+    tables = (DISK,)
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._file = host.open("/proc/diskstats")
+
+    def collect(self) -> Iterator[Row]:
+        """Yield one row a device."""
+        for values in parse(self._file.read()):
+            yield Row(DISK, values)
+
+
+def parse(data: bytes) -> Iterator[tuple[Value, ...]]:
+    """Yield the table's columns of each whole device."""
+    for line in data.splitlines():
+        words = line.split()
+        if len(words) < 14 or not all(word.isdigit() for word in words[3:14]):
+            continue
+        device = words[2].decode("utf-8", "replace")
+        n = [int(word) for word in words[3:14]]
+        if _PARTITION.match(device) or (_IDLE.match(device) and not any(n)):
+            continue
+        yield (
+            device, n[0], n[2] * SECTOR_BYTES, n[3], n[4], n[6] * SECTOR_BYTES, n[7],
+            n[8], n[9], n[10],
+        )  # fmt: skip

@@ -1,0 +1,272 @@
+"""The recorder: one process that waits, reads what is due, and writes it down once a tick.
+
+What may hang runs in children (``worker.py``, ``nvml``), what is pushed by the kernel wakes the
+loop at once, and everything of a tick goes to the journal in one write with one ``fdatasync``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trainwreck_agent import stacks
+from trainwreck_agent.collector import Row, find
+from trainwreck_agent.collectors.process import Processes
+from trainwreck_agent.host import Host, Unavailable
+from trainwreck_agent.journal import encode
+from trainwreck_agent.kernel_log import KernelLog
+from trainwreck_agent.layout import Layout
+from trainwreck_agent.notify import Notifier
+from trainwreck_agent.nvml import NvmlWorker
+from trainwreck_agent.process_exits import ProcessExits
+from trainwreck_agent.schedule import Schedule
+from trainwreck_agent.sealer import Sealer
+from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT
+from trainwreck_agent.tables.process import PROCESS_EXIT
+from trainwreck_agent.training_log import TrainingLog
+from trainwreck_agent.worker import Worker
+from trainwreck_agent.writer import Writer
+
+log = logging.getLogger("trainwreck.agent")
+
+CLOCK_STEP_US = 500_000
+URGENT_PRIORITY = 4
+"""Kernel lines of this severity (warning) or worse are on disk at once, not at the next tick."""
+FLUSHES_PER_TICK_MAX = 10
+LOG_DEADLINE_S = 120.0
+"""The log follower also takes stacks, and reads file systems that may be slow."""
+
+
+class Source(Protocol):
+    """Something outside the loop that has rows now and then."""
+
+    def fileno(self) -> int:
+        """Descriptor for poll(); negative: none now."""
+
+    def read(self) -> Sequence[Row | str]:
+        """Rows, or journal lines, that are there; never blocks."""
+
+    def check(self, now_monotonic: float, /) -> list[Row]:
+        """Supervise; called every tick."""
+
+    def stop(self) -> None:
+        """End within a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line chose."""
+
+    data: str
+    interval_s: float = 1.0
+    duration_s: float | None = None
+    host_root: str = "/"
+    logs: tuple[str, ...] = ()
+    kmsg: str | None = None
+    nvml_library: str | None = None
+    retain_days: float = 30.0
+    max_bytes: int = 8 << 30
+
+
+class Recorder:
+    """The agent in one process and a few children."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.layout = Layout(settings.data)
+        self.layout.create()
+        self.layout.lock()
+        self.host = Host(settings.host_root)
+        self.schedule = Schedule(self.host)
+        self.sources: list[Source] = []
+        self._health: list[Row] = []
+        self._stopping = False
+        self._urgent = 0
+        self._waiting: list[Row | str] = []
+        self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._offset_us = _clock_offset_us()
+        self._start_children()
+        self.writer = Writer(self.layout)
+        self.sealer = Sealer(self.layout, settings.retain_days, settings.max_bytes)
+        self._start_sources()
+        self._notify = Notifier()
+
+    def _start_children(self) -> None:
+        """Fork what may hang, while this process is small and holds nothing."""
+        blocking = []
+        for name, kind in find().items():
+            if kind is Processes:
+                continue
+            if kind.may_block:
+                blocking.append((name, kind))
+            else:
+                self.schedule.add(name, kind)
+        if blocking:
+            names, kinds = zip(*blocking, strict=True)
+            self._adopt(Worker("devices", self.host, list(kinds), list(names)))
+        if self.settings.logs:
+            logs = list(self.settings.logs)
+
+            def follow(host: Host) -> TrainingLog:
+                return TrainingLog(host, logs, lambda why: stacks.take(host, why))
+
+            self._adopt(Worker("logs", self.host, [follow], ["training_log"], LOG_DEADLINE_S))
+        if self.host.live or self.settings.nvml_library:
+            self._adopt(NvmlWorker(self.settings.nvml_library, self.settings.interval_s))
+
+    def _adopt(self, source: Worker | NvmlWorker) -> None:
+        source.start()
+        self.sources.append(source)
+
+    def _start_sources(self) -> None:
+        """Open what the kernel pushes. What is not there is recorded, once."""
+        try:
+            processes = Processes(self.host)
+        except Unavailable as error:
+            self._absent("process", error)
+        else:
+            try:
+                self.sources.append(ProcessExits(processes.table))
+                processes.exits_elsewhere = True
+            except Unavailable as error:
+                self._absent("process_exits", error)
+            self.schedule.add("process", lambda _host: processes)
+        if self.host.live or self.settings.kmsg:
+            boot_id = self.host.text("/proc/sys/kernel/random/boot_id") or ""
+            cursor = str(self.layout.state / "kernel_log.cursor")
+            try:
+                self.sources.append(
+                    KernelLog(self.host, self.settings.kmsg or "/dev/kmsg", boot_id, cursor)
+                )
+            except Unavailable as error:
+                self._absent("kernel_log", error)
+
+    def _absent(self, name: str, error: Unavailable) -> None:
+        values = (name, error.status, error.detail, None, None, None, None, None)
+        self._health.append(Row(COLLECTOR_HEALTH, values))
+
+    def run(self) -> int:
+        """Record until asked to stop; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        started_s = tick_s = time.monotonic()
+        until_s = started_s + (self.settings.duration_s or float("inf"))
+        self._notify("READY=1")
+        try:
+            while not self._stopping and tick_s < until_s:
+                self._tick()
+                now_s = time.monotonic()
+                tick_s += self.settings.interval_s
+                if now_s > tick_s + self.settings.interval_s:
+                    tick_s = self._skip(tick_s, now_s)
+                self._wait(min(tick_s, until_s))
+        finally:
+            self._stop()
+        return 0
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._stopping = True
+
+    def _skip(self, tick_s: float, now_s: float) -> float:
+        """Missed ticks are not made up for, but counted."""
+        missed = int((now_s - tick_s) / self.settings.interval_s)
+        detail = f"{missed} ticks missed: the machine was suspended or had no time for the recorder"
+        self._health.append(_lost("recorder", "lost", detail, missed))
+        return tick_s + missed * self.settings.interval_s
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        tick_us = time.time_ns() // 1000
+        rows: list[Row | str] = [*self._health, *self._waiting]
+        self._health.clear()
+        self._waiting.clear()
+        rows += self._clock_step()
+        for source in self.sources:
+            rows += source.check(now_s)
+            rows += source.read()
+        rows += self.schedule.run(now_s)
+        self._urgent = 0
+        self._write(rows, tick_us)
+        self._health += self.sealer.check(now_s, self.writer)
+        self._notify("WATCHDOG=1")
+
+    def _write(self, rows: list[Row | str], tick_us: int) -> None:
+        lines = [row if isinstance(row, str) else encode(row, tick_us) for row in rows]
+        self._health += self.writer.write(lines)
+        for source in self.sources:
+            if isinstance(source, KernelLog):
+                source.commit()
+
+    def _wait(self, until_s: float) -> None:
+        """Sleep until the next tick, but write at once what cannot wait."""
+        poll = select.poll()
+        by_fd: dict[int, Source] = {}
+        poll.register(self._wake[0], select.POLLIN)
+        for source in self.sources:
+            if source.fileno() >= 0 and getattr(source, "pollable", True):
+                by_fd[source.fileno()] = source
+                poll.register(source.fileno(), select.POLLIN)
+        while not self._stopping:
+            left_ms = (until_s - time.monotonic()) * 1000
+            if left_ms <= 0:
+                return
+            for fd, _ in poll.poll(left_ms):
+                if fd == self._wake[0]:
+                    os.read(fd, 4096)
+                elif not self._take(by_fd[fd]):
+                    poll.unregister(fd)
+
+    def _take(self, source: Source) -> bool:
+        """Read a source that woke the loop; False: leave it to the tick."""
+        rows = source.read()
+        self._waiting += rows
+        if any(_urgent(row) for row in rows) and self._urgent < FLUSHES_PER_TICK_MAX:
+            self._urgent += 1
+            waiting, self._waiting = self._waiting, []
+            self._write(waiting, time.time_ns() // 1000)
+        return source.fileno() >= 0 and self._urgent < FLUSHES_PER_TICK_MAX
+
+    def _clock_step(self) -> list[Row]:
+        """A row where the wall clock jumped against the monotonic one."""
+        offset_us = _clock_offset_us()
+        step_us = offset_us - self._offset_us
+        self._offset_us = offset_us
+        if abs(step_us) < CLOCK_STEP_US:
+            return []
+        detail = f"the wall clock stepped by {step_us / 1e6:+.3f} s"
+        return [_lost("recorder", "clock", detail, None)]
+
+    def _stop(self) -> None:
+        self._notify("STOPPING=1")
+        rows: list[Row | str] = [*self._health, *self._waiting]
+        for source in self.sources:
+            rows += source.read()
+        self._write(rows, time.time_ns() // 1000)
+        for source in self.sources:
+            source.stop()
+        self.sealer.stop()
+        self.writer.close()
+
+
+def _urgent(row: Row | str) -> bool:
+    if isinstance(row, str):
+        return False
+    if row.table is KERNEL_EVENT:
+        priority = row.values[2]
+        return isinstance(priority, int) and priority <= URGENT_PRIORITY
+    return row.table is PROCESS_EXIT
+
+
+def _lost(name: str, status: str, detail: str, count: int | None) -> Row:
+    return Row(COLLECTOR_HEALTH, (name, status, detail, None, None, count, None, None))
+
+
+def _clock_offset_us() -> int:
+    return (time.time_ns() - time.monotonic_ns()) // 1000

@@ -1,0 +1,169 @@
+"""The processes that the recorder knows: one table, shared by the scan and by the exit listener."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from trainwreck_agent.cgroup import memory_path
+from trainwreck_agent.host import Host, OpenFile, Unavailable
+from trainwreck_agent.identity import Identity, command_line, identify
+
+OPEN_MAX = 4096
+"""Descriptors kept open for ``/proc/PID/stat``; processes beyond that are opened each time."""
+
+
+@dataclass(slots=True)
+class Stat:
+    """What is kept of ``/proc/PID/stat``. Source: proc_pid_stat(5)."""
+
+    name: str
+    state: str
+    parent: int
+    major_faults: int
+    user_ticks: int
+    system_ticks: int
+    threads: int
+    start_ticks: int
+    rss_pages: int
+    last_core: int
+
+
+@dataclass(slots=True)
+class Process:
+    """One process, with what does not change and what was last seen."""
+
+    pid: int
+    stat: Stat
+    identity: Identity
+    command: str | None
+    cgroup: str | None
+    role: str = "other"
+    file: OpenFile | None = None
+    busy_ticks: int = 0
+    """user + system at the last look."""
+    extra: dict[str, int] = field(default_factory=dict)
+
+
+def parse_stat(data: bytes) -> Stat | None:
+    """The fields kept; None for anything that is no stat line.
+
+    The name stands in parentheses and may hold spaces and parentheses itself.
+    """
+    left, right = data.find(b"("), data.rfind(b")")
+    if left < 0 or right < left:
+        return None
+    f = data[right + 2 :].split()
+    try:
+        return Stat(
+            name=data[left + 1 : right].decode("utf-8", "replace"),
+            state=f[0].decode("ascii", "replace"),
+            parent=int(f[1]),
+            major_faults=int(f[9]),
+            user_ticks=int(f[11]),
+            system_ticks=int(f[12]),
+            threads=int(f[17]),
+            start_ticks=int(f[19]),
+            rss_pages=int(f[21]),
+            last_core=int(f[36]),
+        )
+    except (IndexError, ValueError):
+        return None
+
+
+class ProcessTable:
+    """Knows each process from its first sight to its end."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.known: dict[int, Process] = {}
+        self._own_uid = os.geteuid()
+        self._open_count = 0
+        self.page_bytes = os.sysconf("SC_PAGE_SIZE")
+        hertz = os.sysconf("SC_CLK_TCK")
+        self._tick_us = 1_000_000 // hertz
+        self._boot_us = self._boot_time_us()
+
+    def _boot_time_us(self) -> int:
+        for line in (self.host.read("/proc/stat") or b"").splitlines():
+            if line.startswith(b"btime ") and line[6:].strip().isdigit():
+                return int(line[6:]) * 1_000_000
+        return 0
+
+    def started_us(self, stat: Stat) -> int:
+        """Start of a process, µs since 1970 UTC; as exact as the kernel's ``btime``, 1 s."""
+        return self._boot_us + stat.start_ticks * self._tick_us
+
+    def look(self, pid: int) -> Process | None:
+        """What is so of a process now; None where it is gone. New ones are learned."""
+        process = self.known.get(pid)
+        try:
+            if process is not None and process.file is not None:
+                data = process.file.read()
+            else:
+                data = self.host.read(f"/proc/{pid}/stat") or b""
+        except OSError:
+            return None
+        stat = parse_stat(data)
+        if stat is None:
+            return None
+        if process is None or process.stat.start_ticks != stat.start_ticks:
+            if process is not None:
+                self.forget(pid)
+            return self._learn(pid, stat)
+        process.stat = stat
+        return process
+
+    def _learn(self, pid: int, stat: Stat) -> Process:
+        base = f"/proc/{pid}"
+        command = self.host.read(f"{base}/cmdline") or b""
+        environment = self.host.read(f"{base}/environ") or b"" if command else b""
+        process = Process(
+            pid,
+            stat,
+            identify(stat.name, command, environment),
+            command_line(command),
+            memory_path(self.host.read(f"{base}/cgroup") or b"") if command else None,
+        )
+        if self._open_count < OPEN_MAX:
+            try:
+                process.file = self.host.open(f"{base}/stat")
+                self._open_count += 1
+            except Unavailable:
+                process.file = None
+        process.role = self._role(process)
+        process.busy_ticks = stat.user_ticks + stat.system_ticks
+        self.known[pid] = process
+        return process
+
+    def _role(self, process: Process) -> str:
+        parent = self.known.get(process.stat.parent)
+        inherited = parent is not None and parent.role in ("training", "child")
+        identity = process.identity
+        if identity.training and not (
+            # A rank's own children (loaders, shells) inherit its environment.
+            inherited and parent is not None and parent.identity.rank == identity.rank
+        ):
+            return "training"
+        return "child" if inherited else "other"
+
+    def forget(self, pid: int) -> Process | None:
+        """Drop a process that has ended; what was known of it."""
+        process = self.known.pop(pid, None)
+        if process is not None and process.file is not None:
+            process.file.close()
+            process.file = None
+            self._open_count -= 1
+        return process
+
+    def relearn(self, pid: int) -> Process | None:
+        """Look afresh at a process that has called exec: it is another program now."""
+        self.forget(pid)
+        return self.look(pid)
+
+    def scan(self) -> tuple[list[Process], list[Process]]:
+        """Every process now, and those that were known and are gone."""
+        pids = {int(name) for name in os.listdir(self.host.path("/proc")) if name.isdigit()}
+        gone = [p for pid in self.known.keys() - pids if (p := self.forget(pid)) is not None]
+        found = [p for pid in sorted(pids) if (p := self.look(pid)) is not None]
+        return found, gone

@@ -1,0 +1,201 @@
+"""Follows training logs: step numbers with their metrics, alarming lines, and silence.
+
+Polls size and inode, which sees what another machine writes on a shared file system too. It does
+not know what a line means for a diagnosis; the analyzer reads the log itself for that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainwreck_agent.collector import Collector, Row
+from trainwreck_agent.host import Host, Unavailable
+from trainwreck_agent.redact import redact
+from trainwreck_agent.tables.events import TRAINING_EVENT
+
+READ_MAX_BYTES = 1 << 20
+LINE_MAX_BYTES = 1 << 16
+TEXT_MAX = 1000
+ALARMS_PER_READ = 50
+FILES_MAX = 1024
+SILENT_FACTOR = 8.0
+SILENT_MIN_S = 8.0
+"""A run is silent when no step came for this long and for so many usual step times."""
+
+_NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|nan|inf(?:inity)?))"
+_SEP = r"[\"']?\s*[=:| ]\s*[\"']?\s*"
+
+
+def _metric(names: str) -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?<![\w/])(?:{names}){_SEP}{_NUMBER}(?![\w])")
+
+
+_STEP = re.compile(
+    r"(?i)(?<![\w/])(?:global[_ ]?step|train[_ ]?step|steps?|iteration|iter|it)"
+    rf"{_SEP}(?:\[?\s*)([0-9]{{1,12}})(?![\w.])"
+)
+_LOSS = _metric(r"(?:train|lm|total|mlm)?[_ /]?loss")
+_METRICS = (
+    _LOSS,
+    _metric(r"(?:total[_ ])?grad(?:ient)?[_ -]?norm"),
+    _metric(r"lr|learning[_ ]rate"),
+    _metric(r"(?:step|iter(?:ation)?)[_ ]time(?:[_ ]?\(?s\)?)?"),
+    _metric(r"(?:tokens|tok)(?:[/_ ]?(?:per[_ ])?s(?:ec(?:ond)?)?)|tps"),
+)
+_RANK = re.compile(r"(?i)(?:\[default|\brank[ :=]?\s?)(\d{1,6})\b|^\[?(\d{1,5})\]?: ")
+_ALARM = re.compile(
+    r"(?i)error|exception|traceback|fatal|\bnan\b|out of memory|\bkilled\b|abort|time[d-]? ?out"
+    r"|nccl warn|segmentation|no space left|signal \d|core dumped|\bhang\b|stuck"
+)
+
+
+@dataclass(slots=True)
+class Followed:
+    """One file and how far it was read."""
+
+    path: str
+    inode: int = 0
+    offset: int = 0
+    line: int = 0
+    rest: bytes = b""
+
+
+@dataclass(slots=True)
+class Pace:
+    """When steps came, to know silence from slowness (CLOCK_MONOTONIC, s)."""
+
+    last_s: float = 0.0
+    last_step: int | None = None
+    intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+
+    def step(self, number: int, now_s: float) -> None:
+        """A step was logged."""
+        if number == self.last_step:
+            return
+        if self.last_step is not None:
+            self.intervals_s.append(now_s - self.last_s)
+        self.last_step, self.last_s = number, now_s
+
+    def silent_for_s(self, now_s: float) -> float | None:
+        """How long the run has been silent; None: it is not, or its pace is not known yet."""
+        if len(self.intervals_s) < 3:
+            return None
+        usual_s = sorted(self.intervals_s)[len(self.intervals_s) // 2]
+        silent_s = now_s - self.last_s
+        return silent_s if silent_s > max(SILENT_MIN_S, SILENT_FACTOR * usual_s) else None
+
+
+class TrainingLog(Collector):
+    """Reads what was added to some logs; a folder stands for all files in it."""
+
+    name = "training_log"
+    every_s = 0.5
+    may_block = True
+    tables = (TRAINING_EVENT,)
+
+    def __init__(
+        self, host: Host, paths: list[str], on_silence: Callable[[str], Iterator[Row]] | None = None
+    ) -> None:
+        super().__init__(host)
+        self._paths = [Path(path) for path in paths]
+        self._files: dict[str, Followed] = {}
+        self._pace = Pace()
+        self._on_silence = on_silence
+        self._told = False
+
+    def collect(self) -> Iterator[Row]:
+        """Yield rows for the lines added since the last call."""
+        for path in self._find():
+            file = self._files.setdefault(path, Followed(path))
+            yield from self._read(file)
+        if not self._files:
+            names = ", ".join(str(path) for path in self._paths)
+            raise Unavailable(f"training log {names}: not there yet; looked for every few minutes")
+        yield from self._silence()
+
+    def _find(self) -> Iterator[str]:
+        for path in self._paths:
+            if path.is_dir():
+                yield from (str(p) for p in sorted(path.rglob("*"))[:FILES_MAX] if p.is_file())
+            elif path.exists() or str(path) in self._files:
+                yield str(path)
+
+    def _read(self, file: Followed) -> Iterator[Row]:
+        try:
+            fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return
+        try:
+            status = os.fstat(fd)
+            if status.st_ino != file.inode or status.st_size < file.offset:
+                file.inode, file.offset, file.line, file.rest = status.st_ino, 0, 0, b""
+            data = os.pread(fd, READ_MAX_BYTES, file.offset)
+        finally:
+            os.close(fd)
+        file.offset += len(data)
+        whole, newline, file.rest = (file.rest + data).rpartition(b"\n")
+        if len(file.rest) > LINE_MAX_BYTES:
+            file.rest = b""
+        yield from self._lines(file, whole.split(b"\n") if newline else [])
+
+    def _lines(self, file: Followed, lines: list[bytes]) -> Iterator[Row]:
+        alarms = 0
+        for raw in lines:
+            file.line += 1
+            line = raw[:LINE_MAX_BYTES].decode("utf-8", "replace")
+            values = parse_step(line)
+            if values is not None:
+                self._pace.step(values[0], time.monotonic())
+                self._told = False
+                yield self._row(file, "step", rank_of(line), values, None)
+            elif alarms < ALARMS_PER_READ and _ALARM.search(line[:TEXT_MAX]):
+                alarms += 1
+                text = redact(line[:TEXT_MAX])
+                yield self._row(file, "alarm", rank_of(line), (None,) * 6, text)
+
+    def _silence(self) -> Iterator[Row]:
+        silent_s = self._pace.silent_for_s(time.monotonic())
+        if silent_s is None or self._told:
+            return
+        self._told = True
+        text = f"no step since step {self._pace.last_step}, {silent_s:.0f} s ago"
+        file = next(iter(self._files.values()))
+        yield self._row(file, "silence", None, (self._pace.last_step, *(None,) * 5), text)
+        if self._on_silence is not None:
+            yield from self._on_silence(text)
+
+    @staticmethod
+    def _row(
+        file: Followed,
+        kind: str,
+        rank: int | None,
+        values: tuple[int | None, *tuple[float | None, ...]],
+        text: str | None,
+    ) -> Row:
+        return Row(TRAINING_EVENT, (file.path, file.line, kind, rank, *values, text))
+
+
+def parse_step(line: str) -> tuple[int, *tuple[float | None, ...]] | None:
+    """``(step, loss, grad_norm, learning_rate, step_time_s, tokens_per_s)``; None: no step line.
+
+    A step line has a step number and at least one metric.
+    """
+    if len(line) > 4096:
+        return None
+    step = _STEP.search(line)
+    if step is None:
+        return None
+    values = [float(m[1]) if (m := pattern.search(line)) else None for pattern in _METRICS]
+    return (int(step[1]), *values) if any(v is not None for v in values) else None
+
+
+def rank_of(line: str) -> int | None:
+    """The rank that a line names; None: none."""
+    found = _RANK.search(line[:200])
+    return None if found is None else int(found[1] or found[2])
