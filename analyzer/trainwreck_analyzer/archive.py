@@ -1,0 +1,107 @@
+"""Keeps diagnoses in the data directory they were made with, finds them again, and exports them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from trainwreck_agent.collector import Row
+from trainwreck_agent.journal import encode
+from trainwreck_agent.layout import Layout
+from trainwreck_agent.schema import tables
+
+from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.render.json import from_json, to_json
+from trainwreck_analyzer.verdict import Diagnosis, Incident
+
+BEFORE = timedelta(minutes=10)
+AFTER = timedelta(minutes=5)
+"""The window around an incident: what is exported with it."""
+
+
+def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> None:
+    """Write every incident beside the data, where that may be written; else do nothing.
+
+    The ``incident`` view and the app's list read it there. The same incident replaces itself.
+    """
+    for directory in data:
+        layout = Layout(directory)
+        if not os.access(layout.incidents, os.W_OK):
+            continue
+        for incident in diagnosis.incidents:
+            path = layout.incidents / f"{incident.id}.json"
+            single = replace(diagnosis, incidents=(incident,))
+            layout.replace(path, to_json(single) + "\n")
+            layout.replace(path.with_suffix(".tsv"), encode(_row(incident, path), 0))
+
+
+def _row(incident: Incident, document: Path) -> Row:
+    verdict = incident.verdict
+    return Row(
+        tables()["incident"],
+        (
+            incident.id, _us(incident.end), verdict.cause, verdict.domain, verdict.confidence,
+            verdict.summary, incident.run.job, verdict.component.rank, str(document),
+        ),
+        _us(incident.start),
+    )  # fmt: skip
+
+
+def _us(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp() * 1_000_000)
+
+
+def find(data: Sequence[Path], name: str) -> Diagnosis:
+    """The kept diagnosis of the incident called ``name``; 'last' is the newest kept.
+
+    Raises:
+        Unreadable: There is none of that name; those that are there are listed.
+    """
+    kept = [path for directory in data for path in Layout(directory).incidents.glob("*.json")]
+    wanted = [path for path in kept if path.stem == name]
+    if name == "last" and kept:
+        wanted = [max(kept, key=lambda path: path.stat().st_mtime)]
+    if not wanted:
+        there = ", ".join(sorted(path.stem for path in kept)) or "none yet"
+        raise Unreadable(
+            f"no incident {name!r}",
+            ", ".join(map(str, data)),
+            f"kept are: {there}; `trainwreck diagnose --data DIR` finds and keeps them",
+        )
+    return from_json(wanted[0].read_text())
+
+
+def export_database(diagnosis: Diagnosis, data: Sequence[Path], to: Path) -> None:
+    """One self-contained DuckDB file: every table's rows around the incident, and the verdict.
+
+    Raises:
+        Unreadable: The incident has no time, so no window.
+    """
+    from trainwreck_agent import store
+    from trainwreck_agent.views import quote
+
+    incident = diagnosis.incidents[0]
+    start, end = incident.start, incident.end or incident.start
+    if start is None or end is None:
+        raise Unreadable(
+            f"incident {incident.id} has no time", str(to), "export it as .json or .html"
+        )
+    connection = store.connect(data)
+    to.unlink(missing_ok=True)
+    connection.execute(
+        f"ATTACH {quote(str(to))} AS made (STORAGE_VERSION '{store.STORAGE_VERSION}')"
+    )
+    window = f"ts BETWEEN TIMESTAMPTZ '{start - BEFORE}' AND TIMESTAMPTZ '{end + AFTER}'"
+    for table in tables().values():
+        condition = "true" if table.name in ("host", "incident") else window
+        name = f"made.{table.name}"
+        connection.execute(f"CREATE TABLE {name} AS FROM {table.name} WHERE {condition}")
+        connection.execute(f"COMMENT ON TABLE {name} IS {quote(table.help)}")
+        for column in table.columns:
+            connection.execute(f"COMMENT ON COLUMN {name}.{column.name} IS {quote(column.help)}")
+    connection.execute("CREATE TABLE made.diagnosis (document JSON)")
+    connection.execute("INSERT INTO made.diagnosis VALUES (?)", [to_json(diagnosis)])
+    connection.close()
