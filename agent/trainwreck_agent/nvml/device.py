@@ -1,0 +1,215 @@
+"""One GPU: what is read each tick, and what is read slower, two calls a tick at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trainwreck_agent.collector import Value
+from trainwreck_agent.nvml import fields
+from trainwreck_agent.nvml.gpm import Gpm
+from trainwreck_agent.nvml.library import REMEMBERED, CallFailed, DeviceGone, Library
+from trainwreck_agent.nvml.wire import Cells, Device
+from trainwreck_agent.tables.gpu import GPU
+
+AT = {column.name: position for position, column in enumerate(GPU.columns)}
+IDENTITY = ("uuid", "serial", "gpu_index", "pci", "name")
+PING_S = 10.0
+"""How often a device that was lost is asked whether it is back."""
+
+
+@dataclass(slots=True)
+class Task:
+    """One call that is not made each tick, and the rows that it gives."""
+
+    every_s: float
+    run: Callable[[], list[Cells]]
+    due_s: float = 0.0
+
+
+class Gpu:
+    """A device, its last readings, and what it was found not to support."""
+
+    def __init__(self, library: Library, identity: Device, handle: object, status: str) -> None:
+        self.identity = identity
+        self.status = status
+        self.told = "ok"
+        """The status that was last told in ``collector_health``."""
+        self.failures = 0
+        self.faults: list[str] = []
+        """Failed calls that were not seen before, in words; the session takes them away."""
+        self.library = library
+        self._handle = handle
+        self._ping_due_s = 0.0
+        self.refused: set[str] = set()
+        self._seen_faults: set[str] = set()
+        self._clear()
+
+    def _clear(self) -> None:
+        d = self.identity
+        self.cells: list[Value] = [None] * len(GPU.columns)
+        for name, value in zip(IDENTITY, (d.uuid, d.serial, d.index, d.pci, d.name), strict=True):
+            self.cells[AT[name]] = value
+        self.cells[AT["status"]] = self.status
+        self._tasks: list[Task] = []
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def begin(
+        self, now_s: float, handle: object, tasks: Callable[[Gpu], list[Task]]
+    ) -> list[Cells]:
+        """Read everything once; not a tick, so not held to its number of calls."""
+        self._handle, self.status = handle, "ok"
+        self.refused.clear()
+        self._clear()
+        library, index = self.library, self.identity.index
+        tick = [(AT[f.column], f.id, f.scope, f.convert) for f in fields.TICK]
+        self._tick_fields = fields.Batch(library, index, tick)
+        self._gpm = Gpm(library, index)
+        found: list[Cells] = []
+        try:
+            self._tasks = tasks(self)
+            for n, task in enumerate(self._tasks):
+                found += task.run()
+                task.due_s = now_s + task.every_s * (n + 1) / len(self._tasks)
+        except DeviceGone as gone:
+            self.go(gone.status, now_s)
+        return found
+
+    def go(self, status: str, now_s: float) -> None:
+        """Take down that the device does not answer: its old readings are not repeated."""
+        self.status = status
+        self._ping_due_s = now_s + PING_S
+        self._clear()
+
+    def ping(self, now_s: float) -> bool:
+        """Whether a device that was lost answers again; asked each 10 s."""
+        if now_s < self._ping_due_s or self._handle is None:
+            return False
+        self._ping_due_s = now_s + PING_S
+        try:
+            self.library.call("nvmlDeviceGetMemoryInfo", self.identity.index, self._handle)
+        except (DeviceGone, CallFailed):
+            return False
+        return True
+
+    @property
+    def handle(self) -> object:
+        """NVML's handle; None: the device could not be opened."""
+        return self._handle
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def tick(self, now_s: float, slow_calls: int) -> list[Cells]:
+        """The rows of this tick: at most 9 calls, and ``slow_calls`` more."""
+        if self.status != "ok":
+            return [(GPU, list(self.cells))]
+        found: list[Cells] = []
+        try:
+            self._read_tick()
+            due = [task for task in self._tasks if task.due_s <= now_s]
+            due.sort(key=lambda task: task.due_s)
+            for task in due[:slow_calls]:
+                task.due_s = now_s + task.every_s
+                found += task.run()
+        except DeviceGone as gone:
+            self.go(gone.status, now_s)
+        found.append((GPU, list(self.cells)))
+        return found
+
+    def ask(self, name: str, *arguments: object) -> Any:  # noqa: ANN401
+        """What the call says; None where this device does not tell, now or ever."""
+        key = f"{name}{arguments}" if arguments else name
+        if key in self.refused:
+            return None
+        try:
+            return self.library.call(name, self.identity.index, self._handle, *arguments)
+        except CallFailed as error:
+            self.note(key, error)
+            return None
+
+    def note(self, key: str, error: CallFailed) -> None:
+        """Take down a call that failed: for good, or for this time."""
+        if error.code in REMEMBERED:
+            self.refused.add(key)
+            return
+        self.failures += 1
+        if str(error) not in self._seen_faults:
+            self._seen_faults.add(str(error))
+            self.faults.append(f"{self.identity.title}: {error}")
+
+    def either(self, name: str, arguments: tuple[object, ...], old: str) -> Any:  # noqa: ANN401
+        """``name``'s answer, or that of its older form ``old`` where it is not to be had."""
+        found = self.ask(name, *arguments)
+        if found is None and f"{name}{arguments}" in self.refused:
+            # The older forms take one argument less, or the same.
+            return self.ask(old, *(() if old == "nvmlDeviceGetMemoryInfo" else arguments))
+        return found
+
+    def _read_tick(self) -> None:
+        cells, nvml = self.cells, self.library.nvml
+        rates = self.ask("nvmlDeviceGetUtilizationRates")
+        cells[_UTILIZATION] = None if rates is None else rates.gpu
+        cells[_MEMORY_UTILIZATION] = None if rates is None else rates.memory
+        memory = self.either(
+            "nvmlDeviceGetMemoryInfo", (nvml.nvmlMemory_v2,), "nvmlDeviceGetMemoryInfo"
+        )
+        cells[_MEMORY_USED] = None if memory is None else memory.used
+        cells[_MEMORY_TOTAL] = None if memory is None else memory.total
+        cells[_MEMORY_RESERVED] = getattr(memory, "reserved", None)
+        cells[_SM_CLOCK] = self.ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM)
+        cells[_TEMPERATURE] = self.either(
+            "nvmlDeviceGetTemperatureV", (nvml.NVML_TEMPERATURE_GPU,), "nvmlDeviceGetTemperature"
+        )
+        power = self.ask("nvmlDeviceGetPowerUsage")
+        cells[_POWER] = None if power is None else power / 1000
+        cells[_REASONS] = self.ask("nvmlDeviceGetCurrentClocksEventReasons")
+        for position, value in self.values(self._tick_fields):
+            cells[position] = value
+        self._read_gpm()
+
+    def values(self, batch: fields.Batch[Any]) -> list[tuple[Any, Value]]:
+        """What the fields of a batch say; empty where this device or driver reads none."""
+        key = f"fields {id(batch)}"
+        if key in self.refused:
+            return []
+        try:
+            return batch.read(self._handle)
+        except CallFailed as error:
+            self.note(key, error)
+            return []
+
+    def _read_gpm(self) -> None:
+        try:
+            values = self._gpm.read(self._handle)
+        except CallFailed as error:
+            self.note("gpm", error)
+            return
+        for position, value in zip(_GPM, values, strict=True):
+            self.cells[position] = value
+
+    def close(self) -> None:
+        """Give back what NVML allocated for this device."""
+        if self.status == "ok":
+            self._gpm.close()
+
+
+_UTILIZATION, _MEMORY_UTILIZATION = AT["utilization_percent"], AT["memory_utilization_percent"]
+_MEMORY_USED, _MEMORY_TOTAL = AT["memory_used_bytes"], AT["memory_total_bytes"]
+_MEMORY_RESERVED, _SM_CLOCK = AT["memory_reserved_bytes"], AT["sm_clock_mhz"]
+_TEMPERATURE, _POWER = AT["temperature_c"], AT["power_w"]
+_REASONS = AT["clock_event_reasons"]
+_GPM = tuple(
+    AT[name]
+    for name in (
+        "sm_active_percent",
+        "sm_occupancy_percent",
+        "tensor_active_percent",
+        "dram_active_percent",
+        "gpm_pcie_sent_bytes_per_s",
+        "gpm_pcie_received_bytes_per_s",
+        "gpm_nvlink_received_bytes_per_s",
+        "gpm_nvlink_sent_bytes_per_s",
+    )
+)

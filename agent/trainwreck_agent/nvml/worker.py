@@ -1,0 +1,405 @@
+"""The sampling process' side of NVML: starts the child, reads its rows, gives up on a hung one.
+
+Nothing here blocks, and nothing here ever sends SIGKILL. A child that hangs in a call is left to
+itself with SIGTERM pending, is reaped when it ever returns, and a new one is started without the
+device that hung. Call from one thread only: the child is a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from trainwreck_agent.collector import Row, Value
+from trainwreck_agent.nvml import wire
+from trainwreck_agent.nvml.progress import NO_DEVICE, Call, Progress
+from trainwreck_agent.tables.events import COLLECTOR_HEALTH
+from trainwreck_agent.tables.gpu import GPU
+
+NAME = "nvml"
+DEADLINE_S = 2.0
+STUCK_MAX = 4
+"""Children that may hang in the driver at one time; with so many no new one is started."""
+BACK_OFF_S, BACK_OFF_MAX_S = 1.0, 30.0
+LEFT_OUT_S, LEFT_OUT_MAX_S = 60.0, 3600.0
+HEALTHY_S = 60.0
+"""A child that lived so long is no sign of trouble: the back-off begins anew."""
+LOOK_S, LOOK_ANYWAY_S = 10.0, 600.0
+"""Where no driver was: how often its files are looked for, and how often it is tried anyway."""
+DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+_READ_BYTES = 1 << 16
+_READS_MAX = 64
+
+
+@dataclass(slots=True)
+class _Child:
+    """A running child."""
+
+    pid: int
+    fd: int
+    """Our end of its pipe; -1 when it was closed."""
+    progress: Progress
+    started_s: float
+    decoder: wire.Decoder = field(default_factory=wire.Decoder)
+    end: wire.End | None = None
+    heard_s: float = 0.0
+    heard: bool = False
+    """Whether rows came since the last check."""
+    silent: bool = False
+    hung_device: int = NO_DEVICE
+
+
+@dataclass(slots=True)
+class _Hang:
+    """What is known of a device that hung."""
+
+    count: int
+    until_s: float
+
+
+class NvmlWorker:
+    """GPU telemetry of this host; see the package's docstring.
+
+    ``library`` is a path to load in place of the driver's ``libnvidia-ml.so.1``.
+    """
+
+    def __init__(
+        self, library: str | None, interval_s: float, *, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._library = library
+        self._interval_s = interval_s
+        self._deadline_s = deadline_s
+        self._epoll = select.epoll()
+        self._child: _Child | None = None
+        self._abandoned: list[_Child] = []
+        self._hangs: dict[int, _Hang] = {}
+        self._devices: tuple[wire.Device, ...] = ()
+        self._start_at_s: float | None = None
+        self._back_off_s = BACK_OFF_S
+        self._absent_files: tuple[bool, ...] | None = None
+        self._look_at_s = 0.0
+        self._told: tuple[str, str] | None = None
+        self._stuck_told = False
+
+    # -- what the daemon calls ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the child; what becomes of it is told by ``check``."""
+        self._start_at_s = 0.0
+        self._spawn(time.monotonic())
+
+    def fileno(self) -> int:
+        """For poll(): readable when rows are there; the same over the life of the worker."""
+        return self._epoll.fileno()
+
+    @property
+    def pid(self) -> int | None:
+        """The running child; None: there is none now."""
+        return None if self._child is None else self._child.pid
+
+    @property
+    def stuck_pids(self) -> tuple[int, ...]:
+        """Children that were given up and have not ended."""
+        return tuple(child.pid for child in self._abandoned)
+
+    def read(self) -> list[Row]:
+        """The rows that came, without waiting."""
+        child = self._child
+        if child is None or child.fd < 0:
+            return []
+        rows: list[Row] = []
+        for _ in range(_READS_MAX):
+            try:
+                data = os.read(child.fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                self._close(child)
+                break
+            rows += self._take(child, data)
+        return rows
+
+    def check(self, now_monotonic: float) -> list[Row]:
+        """Supervise; call it each tick. Rows of what it found, and any that came meanwhile."""
+        self._reap_abandoned()
+        rows = self.read()
+        child = self._child
+        if child is not None:
+            if self._reaped(child):
+                rows += self._ended(child, now_monotonic)
+            elif (call := child.progress.call(now_monotonic)) is not None:
+                if call.age_s > call.deadline_s:
+                    rows += self._give_up(child, call, now_monotonic)
+            else:
+                rows += self._listen(child, now_monotonic)
+        if self._child is None:
+            rows += self._restart(now_monotonic)
+        self._leave_out(now_monotonic)
+        return rows
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the child; returns in time even if it hangs, and then leaves it to itself."""
+        self._start_at_s = None
+        child, self._child = self._child, None
+        if child is None:
+            return
+        _terminate(child)
+        deadline_s = time.monotonic() + timeout_s
+        while not self._gone(child) and time.monotonic() < deadline_s:
+            if child.fd < 0:
+                time.sleep(0.005)  # its pipe is closed: it is in the kernel's exit
+                continue
+            self._epoll.poll(max(0.0, deadline_s - time.monotonic()), 1)
+            self._drop(child)
+        self._close(child)
+        self._abandoned.append(child)
+        self._reap_abandoned()
+
+    # -- one child ----------------------------------------------------------------------------
+
+    def _spawn(self, now_s: float) -> None:
+        """Fork. The child sees the signals that come meanwhile, by its own handlers.
+
+        Raises:
+            OSError: No process or descriptor is to be had.
+        """
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        progress = Progress()
+        progress.leave_out(self._left_out(now_s))
+        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(writer, progress)
+        except OSError:
+            os.close(reader)
+            progress.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+            os.close(writer)
+        self._epoll.register(reader, select.EPOLLIN)
+        self._child = _Child(pid, reader, progress, now_s, heard_s=now_s)
+
+    def _be_child(self, writer: int, progress: Progress) -> NoReturn:
+        """Go on as the child. Its modules are imported here, so that we do not carry them."""
+        try:
+            from trainwreck_agent.nvml import child
+
+            child.main(
+                writer,
+                progress,
+                self._library,
+                self._interval_s,
+                self._deadline_s,
+                self._devices,
+            )
+        finally:
+            os._exit(1)
+
+    def _take(self, child: _Child, data: bytes) -> list[Row]:
+        rows: list[Row] = []
+        bad_before = child.decoder.bad_lines
+        for message in child.decoder.feed(data):
+            if isinstance(message, wire.Devices):
+                self._devices = message.devices
+            elif isinstance(message, wire.End):
+                child.end = message
+            else:
+                child.heard = True
+                self._told = None
+                rows += message
+        if bad := child.decoder.bad_lines - bad_before:
+            what = f"{bad} lines from the NVML child (pid {child.pid}) are no messages; skipped"
+            rows.append(health("error", what, lost=child.decoder.bad_lines))
+        return rows
+
+    def _close(self, child: _Child) -> None:
+        if child.fd >= 0:
+            self._epoll.unregister(child.fd)
+            os.close(child.fd)
+            child.fd = -1
+
+    def _drop(self, child: _Child) -> None:
+        """Take what is in the pipe of a child that is being stopped, for nobody."""
+        try:
+            while data := os.read(child.fd, _READ_BYTES):
+                del data
+            self._close(child)
+        except BlockingIOError:
+            return
+
+    def _reaped(self, child: _Child) -> bool:
+        """Whether the child ended; ``child.end`` says then why."""
+        try:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+        except ChildProcessError:  # reaped by somebody else
+            pid, status = child.pid, 0
+        if pid == 0:
+            return False
+        if child.end is None:
+            child.end = wire.End("error", _how_it_ended(child.pid, status))
+        return True
+
+    def _gone(self, child: _Child) -> bool:
+        try:
+            return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+    # -- what becomes of it -------------------------------------------------------------------
+
+    def _ended(self, child: _Child, now_s: float) -> list[Row]:
+        """The child ended by itself, or somebody ended it."""
+        rows = self.read()  # what it wrote last
+        self._close(child)
+        child.progress.close()
+        self._child = None
+        end = child.end or wire.End("error", "the NVML child ended")
+        if now_s - child.started_s > HEALTHY_S:
+            self._back_off_s = BACK_OFF_S
+        if end.status == "absent" and not self._devices:
+            self._start_at_s = now_s + LOOK_ANYWAY_S
+            self._absent_files, self._look_at_s = self._files(), now_s + LOOK_S
+            return rows + self._tell(end.status, end.detail)
+        if end.status == "renew":
+            self._start_at_s = now_s
+            return rows
+        self._retry(now_s)
+        return rows + self._tell(end.status, end.detail)
+
+    def _give_up(self, child: _Child, call: Call, now_s: float) -> list[Row]:
+        """A call is over its deadline: leave the child in it, and go on without the device."""
+        device = next((d for d in self._devices if d.index == call.device), None)
+        if device is None and call.device != NO_DEVICE:
+            device = wire.Device(call.device, None, None, None, None)
+        _terminate(child)
+        rows = self.read()
+        self._close(child)
+        child.hung_device = call.device
+        self._abandoned.append(child)
+        self._child = None
+        where = f" on {device.title}" if device else ""
+        detail = (
+            f"{call.name}{where} has not returned for {call.age_s:.1f} s (deadline"
+            f" {call.deadline_s:g} s); pid {child.pid} is left in it"
+        )
+        rows.append(health("hang", detail))
+        self._told = None
+        if device is not None:
+            hang = self._hangs.setdefault(call.device, _Hang(0, 0.0))
+            hang.count += 1
+            hang.until_s = now_s + min(LEFT_OUT_S * 2 ** (hang.count - 1), LEFT_OUT_MAX_S)
+            rows.append(_gpu_row(device, "hang"))
+        self._retry(now_s)
+        return rows
+
+    def _listen(self, child: _Child, now_s: float) -> list[Row]:
+        """Tell, once, that no sample came although the child is in no call."""
+        if child.heard:
+            child.heard, child.silent, child.heard_s = False, False, now_s
+        silence_s = now_s - child.heard_s
+        if child.silent or silence_s <= max(3 * self._interval_s, 5.0):
+            return []
+        child.silent = True
+        what = (
+            f"no GPU sample for {silence_s:.1f} s; the NVML child (pid {child.pid}) is in no call"
+        )
+        return [health("gap", what)]
+
+    def _retry(self, now_s: float) -> None:
+        self._start_at_s = now_s + self._back_off_s
+        self._back_off_s = min(2 * self._back_off_s, BACK_OFF_MAX_S)
+        self._absent_files = None
+
+    def _restart(self, now_s: float) -> list[Row]:
+        """Start a new child when it is time."""
+        if self._start_at_s is None or not self._due(now_s):
+            return []
+        if len(self._abandoned) >= STUCK_MAX:
+            if self._stuck_told:
+                return []
+            self._stuck_told = True
+            pids = ", ".join(str(child.pid) for child in self._abandoned)
+            return [health("hang", f"no GPU telemetry: {STUCK_MAX} children hang in NVML ({pids})")]
+        self._stuck_told = False
+        try:
+            self._spawn(now_s)
+        except OSError as error:
+            self._retry(now_s)
+            return self._tell("error", f"cannot start the NVML child: {error.strerror}")
+        return []
+
+    def _due(self, now_s: float) -> bool:
+        if self._start_at_s is None or now_s >= self._start_at_s:
+            return self._start_at_s is not None
+        if self._absent_files is None or now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + LOOK_S
+        return self._files() != self._absent_files
+
+    def _files(self) -> tuple[bool, ...]:
+        files = (self._library,) if self._library else DRIVER_FILES
+        return tuple(os.path.exists(path) for path in files)
+
+    def _reap_abandoned(self) -> None:
+        for child in list(self._abandoned):
+            if self._reaped(child):
+                child.progress.close()
+                self._abandoned.remove(child)
+
+    def _left_out(self, now_s: float) -> int:
+        """Bit set of the devices that no child may touch now."""
+        indices = {index for index, hang in self._hangs.items() if now_s < hang.until_s}
+        indices |= {child.hung_device for child in self._abandoned}
+        return sum(1 << index for index in indices if 0 <= index < 63)
+
+    def _leave_out(self, now_s: float) -> None:
+        if self._child is not None and (self._hangs or self._abandoned):
+            self._child.progress.leave_out(self._left_out(now_s))
+
+    def _tell(self, status: str, detail: str) -> list[Row]:
+        """A row of health, unless it was the last one already."""
+        if self._told == (status, detail):
+            return []
+        self._told = (status, detail)
+        return [health(status, detail)]
+
+
+def health(status: str, detail: str, lost: int | None = None) -> Row:
+    """A row that the child could not write itself."""
+    return Row(COLLECTOR_HEALTH, (NAME, status, detail, None, None, lost, None, None))
+
+
+def _gpu_row(device: wire.Device, status: str) -> Row:
+    known: dict[str, Value] = {
+        "uuid": device.uuid,
+        "serial": device.serial,
+        "gpu_index": device.index,
+        "pci": device.pci,
+        "name": device.name,
+        "status": status,
+    }
+    return Row(GPU, tuple(known.get(column.name) for column in GPU.columns))
+
+
+def _terminate(child: _Child) -> None:
+    """Ask the child to end after the call that it is in. Never SIGKILL: that froze GPUs."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child.pid, signal.SIGTERM)
+
+
+def _how_it_ended(pid: int, status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = "real-time"
+        return f"the NVML child (pid {pid}) was ended by signal {number} ({name}); a new one starts"
+    return f"the NVML child (pid {pid}) ended with code {os.WEXITSTATUS(status)}; a new one starts"
