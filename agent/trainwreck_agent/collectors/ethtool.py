@@ -33,6 +33,9 @@ _GET_STATISTICS = 0x1D
 _SET_STATISTICS = 1
 _NAME_BYTES = 32
 _NAMES_MAX = 16384
+_SPARE = 8192
+"""Places beyond the count asked for a moment ago: the kernel writes as many values as the driver
+has now, whatever the size of the buffer."""
 _EVERY_VALUE_EVERY = 30
 
 _WANTED = re.compile(
@@ -42,10 +45,9 @@ _WANTED = re.compile(
     re.I,
 )
 _PER_QUEUE = re.compile(
-    r"\A(?:rx|tx|ch|xdp|xsk|ptp)[-_. ]?(?:queue[-_. ]?|ring[-_. ]?)?[0-9]+|\A\[?[qQ(]?[0-9]+|queue_[0-9]"
-    r"|\Arx[0-9]|\Atx[0-9]|\Acpu[0-9]"
+    r"\A(?:rx|tx|ch|cpu|xdp|xsk|ptp)[-_. ]?(?:queue[-_. ]?|ring[-_. ]?)?[0-9]+"
+    r"|\A\[?[qQ(]?[0-9]+|queue_[0-9]"
 )
-_PRIORITY = re.compile(r"\A(?:rx|tx)_prio[0-7]_")
 
 
 class Ethtool(Collector):
@@ -101,8 +103,9 @@ class Ethtool(Collector):
         found = interfaces(self.host)
         yield from self._presence.changes(found)
         for interface in self._names.keys() - set(found):
-            for held in (self._names, self._counts, self._last, self._written):
-                held.pop(interface, None)  # type: ignore[attr-defined]
+            self._names.pop(interface)
+            self._last.pop(interface, None)
+            self._written.pop(interface, None)
         everything = self._turn % _EVERY_VALUE_EVERY == 0
         self._turn += 1
         for interface in found:
@@ -119,9 +122,12 @@ class Ethtool(Collector):
             wanted = self._wanted(interface)
         if not wanted:
             return
-        values = statistics(interface, self._counts[interface], self._ask)
+        count = self._counts[interface]
+        values = []
+        if statistic_count(interface, self._ask) == count:
+            values = statistics(interface, count, self._ask)
         now_us = time.time_ns() // 1000
-        if len(values) != self._counts[interface]:  # the driver has more or fewer of them now
+        if not values:  # the driver has more or fewer of them now: its names are asked anew
             del self._names[interface]
             return
         before_us, before = self._last.get(interface, (now_us, {}))
@@ -145,9 +151,7 @@ def interfaces(host: Host) -> list[str]:
 
 def is_wanted(name: str) -> bool:
     """Whether a statistic tells of link, cable, bus or loss of a whole port."""
-    if _PER_QUEUE.search(name) and not _PRIORITY.match(name):
-        return False
-    return _WANTED.search(name) is not None
+    return _PER_QUEUE.search(name) is None and _WANTED.search(name) is not None
 
 
 def statistic_names(interface: str, ask: Callable[[str, bytearray], None]) -> list[str]:
@@ -156,24 +160,35 @@ def statistic_names(interface: str, ask: Callable[[str, bytearray], None]) -> li
     Raises:
         OSError: The interface is gone or its driver has none.
     """
+    count = statistic_count(interface, ask)
+    if not count:
+        return []
+    request = bytearray(struct.pack("=III", _GET_STRINGS, _SET_STATISTICS, count))
+    request += bytes((count + _SPARE) * _NAME_BYTES)
+    ask(interface, request)
+    told = struct.unpack_from("=III", request)[2]
+    return names(bytes(request[12 : 12 + count * _NAME_BYTES])) if told == count else []
+
+
+def statistic_count(interface: str, ask: Callable[[str, bytearray], None]) -> int:
+    """How many statistics the driver has now; 0 where it has none or too many to be true.
+
+    Raises:
+        OSError: The interface is gone or its driver does not know the question.
+    """
     request = bytearray(struct.pack("=IIQI", _GET_SET_INFO, 0, 1 << _SET_STATISTICS, 0))
     ask(interface, request)
     _, _, mask, count = struct.unpack("=IIQI", request)
-    if not mask or not 0 < count <= _NAMES_MAX:
-        return []
-    request = bytearray(struct.pack("=III", _GET_STRINGS, _SET_STATISTICS, count))
-    request += bytes(count * _NAME_BYTES)
-    ask(interface, request)
-    return names(bytes(request[12:]))
+    return count if mask and count <= _NAMES_MAX else 0
 
 
 def statistics(interface: str, count: int, ask: Callable[[str, bytearray], None]) -> list[int]:
-    """Values of the statistics, in the driver's order.
+    """Values of the statistics, in the driver's order; empty where it has not ``count`` of them.
 
     Raises:
         OSError: The interface is gone.
     """
-    request = bytearray(struct.pack("=II", _GET_STATISTICS, count)) + bytes(count * 8)
+    request = bytearray(struct.pack("=II", _GET_STATISTICS, count)) + bytes((count + _SPARE) * 8)
     ask(interface, request)
     _, told = struct.unpack_from("=II", request)
     return list(struct.unpack_from(f"={count}Q", request, 8)) if told == count else []

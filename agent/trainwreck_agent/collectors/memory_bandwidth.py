@@ -57,17 +57,16 @@ class MemoryBandwidth(Collector):
         """Yield one row a domain."""
         if self._uncore is not None:
             for socket, read, written in self._uncore.read():
-                total = None if read is None or written is None else read + written
-                values = (socket, total, None, read, written, None)
-                yield Row(MEMORY_BANDWIDTH, ("perf", *values))
+                both = None if read is None or written is None else read + written
+                yield Row(MEMORY_BANDWIDTH, ("perf", socket, both, None, read, written, None))
             return
         self._turn += 1
         if self._turn % _LOOK_EVERY == 0 and groups(self.host) != self._groups:
             self._find()
         for domain, counted in self._domains.items():
             total, local, occupancy = (_sum([files[i] for files in counted]) for i in range(3))
-            values = (f"L3 {int(domain)}", total, local, None, None, occupancy)
-            yield Row(MEMORY_BANDWIDTH, ("resctrl", *values))
+            where = f"L3 {int(domain)}"
+            yield Row(MEMORY_BANDWIDTH, ("resctrl", where, total, local, None, None, occupancy))
 
 
 def groups(host: Host) -> list[str]:

@@ -31,7 +31,7 @@ _DEPTH_MAX = 3
 _NAME = re.compile(r"(dmesg|console|pmsg|mce)-([a-z_]{1,30}?)(?:-([0-9]{1,20}))?(?:\.txt)?\Z")
 _REASON = re.compile(r"([A-Za-z][A-Za-z -]{0,30})#[0-9]{1,6}(?: Part([0-9]{1,6}))?\Z")
 _LINE = re.compile(
-    r"(?:<([0-9]{1,4})>)?(?:\[ {0,9}([0-9]{1,10})\.([0-9]{6})\])?(?:\[[^\]]{1,20}\])? ?"
+    r"(?:<([0-9]{1,4})>)?(?:\[ {0,9}([0-9]{1,10})\.([0-9]{6})\])?(?:\[ {0,9}[TC][0-9]{1,10}\])? ?"
 )
 
 
@@ -58,13 +58,16 @@ class Pstore(Collector):
             if (path, changed_ns) in self._seen:
                 continue
             self._seen.add((path, changed_ns))
-            if path.endswith(".enc.z"):
-                yield note(self.name, path, "error", "compressed in a way this kernel cannot undo")
+            name = path.rsplit("/", 1)[1]
+            if name.endswith(".enc.z"):
+                yield note(
+                    self.name, name, "error", f"{path}: compressed, and this kernel cannot undo it"
+                )
                 continue
-            match = _NAME.match(path.rsplit("/", 1)[1])
+            match = _NAME.match(name)
             data = self.host.read(path)
             if match is None or data is None:
-                yield note(self.name, path, "error", "cannot be read as a record")
+                yield note(self.name, name, "error", f"{path}: cannot be read as a record")
                 continue
             for values in parse(data[:RECORD_BYTES_MAX], match[2]):
                 yield Row(PANIC_LOG, (path, *values), changed_ns // 1000)

@@ -94,7 +94,8 @@ class _Gpu:
         self._limit: int | None = None
         for folder in host.list(f"{base}/hwmon"):
             chip = f"{base}/hwmon/{folder}"
-            self._sensors = list(hwmon.sensors(host, chip, frozenset({"temp", "energy"})))
+            for kind in ("temp", "energy"):  # each by itself: they share labels
+                self._sensors += hwmon.sensors(host, chip, frozenset({kind}))
             self._limit = integer(host, f"{chip}/power1_max")
 
     def _find_xe(self, host: Host, base: str) -> None:
@@ -147,8 +148,8 @@ class _Gpu:
             value = sensor.value.integer()
             if value is None:
                 continue
-            if sensor.kind == "energy" and "energy_mj" not in told:  # energy1 is the whole card
-                told["energy_mj"] = value // 1000
+            if sensor.kind == "energy":
+                told.setdefault("energy_mj", value // 1000)  # the first one is the whole card
             elif sensor.label in ("pkg", "temp2"):
                 told["temperature_c"] = round(value / 1000)
             elif sensor.label in ("vram", "temp3"):
