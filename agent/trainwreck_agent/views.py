@@ -123,7 +123,9 @@ def create_rate_view(table: Table) -> list[str]:
     """
     if not table.counters:
         return []
-    keys = ", ".join(("host", *table.labels))
+    # Two collectors may write rows of one table, each its own counters (cpu: times; frequency and
+    # throttling): a rate is between rows of the same kind, which the first counter tells apart.
+    keys = ", ".join(("host", *table.labels, f"{table.counters[0]} IS NULL"))
     columns = []
     for column in table.columns:
         if column.kind is Kind.COUNTER:
