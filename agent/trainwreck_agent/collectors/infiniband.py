@@ -34,16 +34,37 @@ _LOOK_EVERY = 10
 
 WORDS = ("port_xmit_data", "port_rcv_data")
 COUNTERS = (
-    "symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors",
-    "port_rcv_remote_physical_errors", "local_link_integrity_errors",
-    "excessive_buffer_overrun_errors", "port_xmit_discards", "port_xmit_wait",
-)  # fmt: skip
-"""In ``counters/``, in the order of the table's columns."""
-HW_COUNTERS = (
-    "out_of_buffer", "out_of_sequence", "packet_seq_err", "local_ack_timeout_err",
-    "rnr_nak_retry_err", "roce_slow_restart", "np_cnp_sent", "rp_cnp_handled",
-)  # fmt: skip
-"""In ``hw_counters/`` (mlx5), in the order of the table's columns."""
+    "counters/symbol_error",
+    "counters/link_error_recovery",
+    "counters/link_downed",
+    "counters/port_rcv_errors",
+    "counters/port_rcv_remote_physical_errors",
+    "counters/local_link_integrity_errors",
+    "counters/excessive_buffer_overrun_errors",
+    "counters/port_xmit_discards",
+    "counters/port_xmit_wait",
+    "hw_counters/out_of_buffer",
+    "hw_counters/out_of_sequence",
+    "hw_counters/packet_seq_err",
+    "hw_counters/local_ack_timeout_err",
+    "hw_counters/rnr_nak_retry_err",
+    "hw_counters/roce_slow_restart",
+    "hw_counters/np_cnp_sent",
+    "hw_counters/rp_cnp_handled",
+    "counters/port_rcv_switch_relay_errors",
+    "counters/port_xmit_constraint_errors",
+    "counters/port_rcv_constraint_errors",
+    "counters/VL15_dropped",
+    "hw_counters/duplicate_request",
+    "hw_counters/implied_nak_seq_err",
+    "hw_counters/req_cqe_error",
+    "hw_counters/resp_cqe_error",
+    "hw_counters/req_remote_access_errors",
+    "hw_counters/np_ecn_marked_roce_packets",
+    "hw_counters/roce_adp_retrans",
+    "hw_counters/roce_adp_retrans_to",
+)
+"""In the order of the table's columns; ``hw_counters`` as mlx5 names them."""
 
 _RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?Gb/sec")
 _STATE = re.compile(r"[0-9]{1,3}: ?(.*)", re.S)
@@ -129,8 +150,7 @@ class Port:
         # ConnectX-3 without extended counters has 64-bit values in a folder of its own.
         self._words = [_first(host, f"{base}/counters/{n}", f"{base}/counters_ext/{n}_64")
                        for n in WORDS]  # fmt: skip
-        self._counters = [Attribute(host, f"{base}/counters/{n}") for n in COUNTERS]
-        self._counters += [Attribute(host, f"{base}/hw_counters/{n}") for n in HW_COUNTERS]
+        self._counters = [Attribute(host, f"{base}/{name}") for name in COUNTERS]
         self._failed: set[str] = set()
         self._quiet_reads = 0
 

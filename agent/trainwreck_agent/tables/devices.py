@@ -32,6 +32,18 @@ INFINIBAND = Table(
         counter("roce_slow_restart_count", "RoCE slow restarts."),
         counter("cnp_sent_count", "Congestion notices sent."),
         counter("cnp_handled_count", "Congestion notices acted on."),
+        counter("receive_switch_relay_errors_count", "Packets that could not be forwarded."),
+        counter("send_constraint_errors_count", "Packets not sent: partition or raw filter."),
+        counter("receive_constraint_errors_count", "Packets discarded: partition or raw filter."),
+        counter("vl15_dropped_count", "Management packets dropped for want of buffers."),
+        counter("duplicate_request_count", "Requests received twice."),
+        counter("implied_nak_sequence_errors_count", "Acknowledgements that skipped requests."),
+        counter("request_cqe_errors_count", "Requests completed with an error."),
+        counter("response_cqe_errors_count", "Responses completed with an error."),
+        counter("request_remote_access_errors_count", "Requests refused by the other end."),
+        counter("ecn_marked_count", "RoCE packets received with a congestion mark."),
+        counter("roce_adaptive_retransmissions_count", "RoCE adaptive retransmissions."),
+        counter("roce_adaptive_retransmission_timeouts_count", "Those that timed out."),
     ),
 )
 
@@ -145,6 +157,18 @@ MEMORY_FAILURE = Table(
         counter("delayed_count", "Isolation is put off until the page is next touched."),
         counter("ignored_count", "The kernel did nothing: a page that it cannot handle."),
         counter("failed_count", "Isolation was tried and failed."),
+    ),
+)
+
+MACHINE_CHECK = Table(
+    "machine_check",
+    "Interrupts by which x86 processors report faults, summed over the cores; NULL: not counted.",
+    (
+        counter("exceptions_count", "Machine-check exceptions (MCE)."),
+        counter("polls_count", "Machine-check polls (MCP): grows by itself, every few minutes."),
+        counter("thermal_events_count", "Thermal events (TRM)."),
+        counter("threshold_count", "Corrected errors over the threshold (THR)."),
+        counter("deferred_count", "Deferred errors: poison that was found but not used (DFR)."),
     ),
 )
 
