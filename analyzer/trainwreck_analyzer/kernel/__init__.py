@@ -1,0 +1,14 @@
+"""Reads kernel logs: takes a line's prefix apart and says what the line means.
+
+``split`` and ``decode`` look at one line each; ``facts`` reads a whole log, folds the blocks that
+belong together and counts repeats.
+"""
+
+from __future__ import annotations
+
+from trainwreck_analyzer.kernel.decode import decode
+from trainwreck_analyzer.kernel.decoded import Decoded
+from trainwreck_analyzer.kernel.prefix import Split, split
+from trainwreck_analyzer.kernel.read import facts, looks_like_kernel
+
+__all__ = ["Decoded", "Split", "decode", "facts", "looks_like_kernel", "split"]

@@ -1,0 +1,59 @@
+"""What one kernel line says."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from trainwreck_analyzer.kernel.decoded import Decoded
+from trainwreck_analyzer.kernel.family import lines
+from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.kernel.prefix import LINE_LIMIT
+from trainwreck_analyzer.kernel.sxid import decode_sxid
+from trainwreck_analyzer.kernel.xid import decode_xid
+
+_XID_LITERALS = ("Xid (", "detected NVSwitch ")
+
+
+def decode(text: str) -> Decoded | None:
+    """What the line says; None for one that means nothing to us.
+
+    ``text`` may carry its prefix or not. Only its first 4,096 characters are looked at.
+    """
+    if len(text) > LINE_LIMIT:
+        text = text[:LINE_LIMIT]
+    if _gate().search(text) is None:
+        return None
+    return _decode(text)
+
+
+@cache
+def literals() -> tuple[str, ...]:
+    """Strings of which one stands in every line that can mean something; for a scanner."""
+    found = set(_XID_LITERALS)
+    for line in lines():
+        found.update(line.has)
+    # A literal that contains another adds nothing.
+    return tuple(sorted(a for a in found if not any(b != a and b in a for b in found)))
+
+
+@cache
+def _gate() -> re.Pattern[str]:
+    return gate(literals())
+
+
+def _decode(text: str) -> Decoded | None:
+    if "Xid (" in text:
+        found = decode_sxid(text) if "SXid (" in text else decode_xid(text)
+        if found is not None:
+            return found
+    elif "detected NVSwitch " in text:
+        found = decode_sxid(text)
+        if found is not None:
+            return found
+    for line in lines():
+        if any(literal in text for literal in line.has):
+            found = line.read(text)
+            if found is not None:
+                return found
+    return None
