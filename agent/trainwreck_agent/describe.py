@@ -18,8 +18,8 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Made by `make schema` from `agent/trainwreck_agent/tables/`; the same texts are the"
     yield "comments in `trainwreck.duckdb`. Every view begins with `ts TIMESTAMPTZ` (µs, UTC) and"
-    yield "`host VARCHAR`. NULL means: not known, or not told by this machine. Counters are as read;"
-    yield "`<view>_per_s` makes rates of them, NULL across a reset."
+    yield "`host VARCHAR`. NULL means: not known, or not told by this machine. Counters are as"
+    yield "read; `<view>_per_s` makes rates of them, NULL across a reset."
     for table in tables().values():
         yield ""
         yield f"## {table.name}"

@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +35,40 @@ def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
     connection.execute("SET TimeZone = 'UTC'")
     layouts = [Layout(directory) for directory in directories]
+    if len(layouts) == 1 and _attach(connection, layouts[0]):
+        return connection
     for table in tables().values():
         for statement in _view_statements(table, layouts):
             connection.execute(statement)
     return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
+    """Use the directory's own database file, ten times faster than making its views again.
+
+    False where there is none, or it was made for another place or by another version.
+    """
+    layout.meta()
+    try:
+        connection.execute(f"ATTACH {views.quote(str(layout.database))} AS data (READ_ONLY)")
+        made = connection.execute("SELECT directory, fingerprint FROM data.meta").fetchall()
+    except duckdb.Error:
+        return False
+    if made != [(str(layout.root), fingerprint())]:
+        connection.execute("DETACH data")
+        return False
+    connection.execute("USE data")
+    return True
+
+
+def fingerprint() -> str:
+    """What the tables' declarations and the views' SQL come down to: changes when they do."""
+    text = "".join(
+        statement
+        for table in tables().values()
+        for statement in views.create_view(table, [views.select(table, Path("/"), "")])
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _view_statements(table: Table, layouts: Sequence[Layout]) -> list[str]:
@@ -126,10 +157,12 @@ def _write_catalogue(connection: duckdb.DuckDBPyConnection, layout: Layout, host
     ]
     connection.executemany("INSERT INTO metric VALUES (?, ?, ?, ?, ?)", listed)
     connection.execute(
-        "CREATE TABLE meta (schema_version INTEGER, host VARCHAR, directory VARCHAR)"
+        "CREATE TABLE meta (schema_version INTEGER, host VARCHAR, directory VARCHAR,"
+        " fingerprint VARCHAR)"
     )
     connection.execute(
-        "INSERT INTO meta VALUES (?, ?, ?)", [SCHEMA_VERSION, host, str(layout.root)]
+        "INSERT INTO meta VALUES (?, ?, ?, ?)",
+        [SCHEMA_VERSION, host, str(layout.root), fingerprint()],
     )
     connection.execute("COMMENT ON TABLE metric IS 'Every column of every view, and its meaning.'")
     connection.execute(
