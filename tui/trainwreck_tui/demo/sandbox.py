@@ -98,25 +98,25 @@ def _systemd_scope(limit_bytes: int) -> Place | None:
 def _cgroup_parents(proc: Path) -> Iterator[tuple[str, Path]]:
     """Folders of the memory hierarchy in which a new group may be tried: ours, then upwards."""
     own: dict[str, str] = {}
+    group: str | None
     for line in (proc / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         own[controllers or "v2"] = path
-    path: str | None
     for line in (proc / "mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         root, point = before.split()[3:5]
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup2":
-            path, version = own.get("v2"), "cgroup v2"
+            group, version = own.get("v2"), "cgroup v2"
         elif kind == "cgroup" and "memory" in options.split(","):
             groups = (p for c, p in own.items() if "memory" in c.split(","))
-            path, version = next(groups, None), "cgroup v1"
+            group, version = next(groups, None), "cgroup v1"
         else:
             continue
-        if path is None:
+        if group is None:
             continue
         mount = Path(point)
-        inside = os.path.relpath(path, root) if path.startswith(root) else "."
+        inside = os.path.relpath(group, root) if group.startswith(root) else "."
         folder = mount / inside
         for parent in (folder, *folder.parents):
             if parent == mount or mount in parent.parents:

@@ -163,7 +163,7 @@ def _meet(rank: int, world_size: int, master: tuple[str, int], port: int) -> lis
     ports = [port] + [0] * (world_size - 1)
     with socket.create_server(master, backlog=world_size) as server:
         server.settimeout(_CONNECT_TIMEOUT_S)
-        joined = []
+        joined: list[socket.socket] = []
         while len(joined) < world_size - 1:
             peer, _ = server.accept()
             peer_rank, peer_port = _ADDRESS.unpack(_read_exactly(peer, _ADDRESS.size))

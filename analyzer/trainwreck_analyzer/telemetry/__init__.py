@@ -1,0 +1,55 @@
+"""Facts out of the recorder's data.
+
+Every fact carries a query over the public views that returns the rows it speaks of. The ``find`` of
+each module looks for one sort of fact; ``gather`` calls them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import duckdb
+
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.telemetry import (
+    absence,
+    exits,
+    kernel_rows,
+    memory,
+    rules,
+    stacks,
+    training,
+)
+from trainwreck_analyzer.telemetry.recording import Recording, in_turn
+from trainwreck_analyzer.telemetry.window import Window
+
+__all__ = ["Window", "gather", "not_measured"]
+
+
+def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
+    """What the recorder saw in a window, by time; facts of absence speak against causes.
+
+    ``connection`` holds the views, as ``trainwreck_agent.store.connect`` makes it.
+    """
+    recording = Recording(connection, window)
+    modules = (exits, memory, stacks, training, kernel_rows, rules, absence)
+    return in_turn([module.find(recording) for module in modules])
+
+
+def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
+    """What was not recorded in a window and why, a sentence each.
+
+    Looked for from a day before on: a source that is absent says so once, when recording starts.
+    """
+    recording = Recording(connection, replace(window, start=window.start - timedelta(days=1)))
+    sql = (
+        f"SELECT collector, status, detail FROM collector_health WHERE {recording.during}"
+        " QUALIFY row_number() OVER (PARTITION BY host, collector ORDER BY ts DESC) = 1"
+        " ORDER BY collector"
+    )
+    return [
+        f"{row['collector']} ({row['status']}): {row['detail']}"
+        for row in recording.rows(sql)
+        if row["status"] not in ("ok", "clock") and row["detail"]
+    ]

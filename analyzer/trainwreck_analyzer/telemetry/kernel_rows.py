@@ -1,0 +1,55 @@
+"""Facts from the kernel's lines that the recorder kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from trainwreck_analyzer import kernel
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.telemetry.recording import Recording, literal
+
+_COALESCE = timedelta(seconds=5)
+
+
+def find(recording: Recording) -> Iterator[Fact]:
+    """Yield what each known line means; repeats within 5 s are one fact with a count."""
+    sql = (
+        "SELECT ts, host, boot_id, seq, text FROM kernel_event"
+        f" WHERE {recording.during} AND text IS NOT NULL ORDER BY ts, seq"
+    )
+    newest: dict[tuple[object, ...], Fact] = {}
+    found: list[Fact] = []
+    counts: dict[int, int] = {}
+    for row in recording.rows(sql):
+        decoded = kernel.decode(row["text"])
+        if decoded is None:
+            continue
+        pid = decoded.fields.get("pid", "")
+        rank = recording.rank_of_pid.get((row["host"], int(pid))) if pid.isdigit() else None
+        component = replace(decoded.component, host=row["host"])
+        if rank is not None:
+            component = replace(component, rank=rank)
+        one = Fact(
+            kind=decoded.kind,
+            text=row["text"],
+            evidence="kernel",
+            time=row["ts"],
+            sql=(
+                "SELECT ts, host, seq, text FROM kernel_event"
+                f" WHERE boot_id = {literal(row['boot_id'])} AND seq = {row['seq']}"
+            ),
+            component=component,
+            fields={**decoded.fields, "severity": decoded.severity, "seq": str(row["seq"])},
+        )
+        key = (decoded.kind, component, pid)
+        before = newest.get(key)
+        if before is not None and row["ts"] - (before.time or row["ts"]) <= _COALESCE:
+            counts[id(before)] = counts.get(id(before), 1) + 1
+            continue
+        newest[key] = one
+        found.append(one)
+    for one in found:
+        count = counts.get(id(one))
+        yield replace(one, fields={**one.fields, "repeats": str(count)}) if count else one

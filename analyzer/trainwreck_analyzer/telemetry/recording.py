@@ -1,0 +1,130 @@
+"""Asks the recorder's views for the rows of a window; an answer carries its own query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import duckdb
+
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.telemetry.window import Window
+from trainwreck_analyzer.verdict import Component, EvidenceKind
+
+Row = dict[str, Any]
+
+_COMPONENT_OF_LABEL = {"uuid": "gpu_uuid", "pci": "pci", "rank": "rank", "host": "host"}
+
+
+def literal(value: object) -> str:
+    """A value as it stands in SQL.
+
+    Raises:
+        TypeError: Not a text, number, truth value, aware time or None.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat(' ')}'"
+    raise TypeError(f"no SQL literal for {type(value).__name__}")
+
+
+def same(column: str, value: object) -> str:
+    """The condition that a column has a value, None included."""
+    if value is None:
+        return f"{column} IS NULL"
+    return f"{column} = {literal(value)}"
+
+
+class Recording:
+    """The rows of a window in a connection that holds the views."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+        self._connection = connection
+        self.window = window
+
+    @cached_property
+    def during(self) -> str:
+        """The condition on ``ts``."""
+        return f"ts BETWEEN {literal(self.window.start)} AND {literal(self.window.end)}"
+
+    def rows(self, sql: str) -> list[Row]:
+        """What a query gives."""
+        cursor = self._connection.execute(sql)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    @cached_property
+    def ends(self) -> list[Row]:
+        """Ends of training processes and their children, first first; see ``Window.pids``."""
+        sql = (
+            "SELECT ts, host, pid, parent_pid, name, role, rank, world_size, job, exit_code,"
+            " signal, source, last_rss_bytes, cgroup FROM process_exit"
+            f" WHERE {self.during} AND role IN ('training', 'child') ORDER BY ts, pid"
+        )
+        found = self.rows(sql)
+        ours = {job_of(row) for row in found if row["pid"] in self.window.pids}
+        return [row for row in found if job_of(row) in ours] if ours else found
+
+    @cached_property
+    def bad_ends(self) -> list[Row]:
+        """The ends with a signal or an exit code other than 0."""
+        return [row for row in self.ends if row["signal"] or row["exit_code"]]
+
+    @cached_property
+    def rank_of_pid(self) -> dict[tuple[str, int], int]:
+        """Rank of each training process that was seen, by host and pid."""
+        sql = (
+            f"SELECT DISTINCT host, pid, rank FROM process WHERE {self.during} AND rank IS NOT NULL"
+        )
+        known = {(row["host"], row["pid"]): int(row["rank"]) for row in self.rows(sql)}
+        ended = {(r["host"], r["pid"]): int(r["rank"]) for r in self.ends if r["rank"] is not None}
+        return known | ended
+
+
+def job_of(row: Row) -> tuple[object, ...]:
+    """What tells the job of a process from others: its identity, else the parent."""
+    return row["host"], row["job"], row["parent_pid"] if row["job"] is None else None
+
+
+def fact(
+    kind: str,
+    text: str,
+    row: Row,
+    sql: str,
+    *,
+    evidence: EvidenceKind = "telemetry",
+    value: float | None = None,
+    device: str | None = None,
+) -> Fact:
+    """A fact out of a row: its ``ts`` and labels become time, component and fields."""
+    named: dict[str, Any] = {
+        _COMPONENT_OF_LABEL[label]: row[label]
+        for label in _COMPONENT_OF_LABEL
+        if row.get(label) is not None
+    }
+    return Fact(
+        kind=kind,
+        text=text,
+        evidence=evidence,
+        time=row.get("ts"),
+        sql=sql,
+        component=Component(**named, device=device),
+        value=value,
+        fields={k: str(v) for k, v in row.items() if v is not None and k not in ("ts", "last")},
+    )
+
+
+def in_turn(parts: Sequence[Iterator[Fact]]) -> list[Fact]:
+    """All facts, by time; those without one last."""
+    found = [one for part in parts for one in part]
+    far = datetime.max.replace(tzinfo=UTC)
+    return sorted(found, key=lambda one: one.time or far)
