@@ -1,11 +1,11 @@
 """What the recorder costs beside its peers, in one run: ``python -m benchmarks.recorder``.
 
-Every program runs at the same time, each in a control group of its own, so the kernel counts its CPU
-time with all children, dead ones too. Needs root for the control groups. Peers that are not installed
-are left out and named (Debian: ``apt-get install sysstat prometheus-node-exporter atop``).
+Every program runs at the same time, each in a control group of its own, so the kernel counts its
+CPU time with all children, dead ones too. Needs root for the control groups. Peers that are not
+installed are left out and named (Debian: ``apt-get install sysstat prometheus-node-exporter atop``).
 
-CPU is the mean per second over the run, so what happens now and then (sealing) is in it; the median
-beside it is the plain tick. PSS is of the whole family at the end.
+CPU is the mean per second over the run, so what happens now and then (scans, sealing) is in it; the
+median beside it is the plain tick. PSS is of the whole family at the end.
 """
 
 from __future__ import annotations
@@ -78,9 +78,12 @@ class Subject:
         """Start it in its own group."""
         self.group = Group(self.name)
         self.process = subprocess.Popen(
-            self.command, preexec_fn=self.group.join, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            self.command,
+            preexec_fn=self.group.join,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
 
     def stop(self) -> None:
         """Stop it and everything it started."""
@@ -186,13 +189,17 @@ def report(found: list[Subject], missing: list[str], seconds: int) -> None:
     """Print the table."""
     base = next((s for s in found if s.name.startswith("sadc")), found[0])
     base_ms = statistics.mean(base.cpu_ms)
-    print(f"{'program':18} {'CPU ms/s':>9} {'median':>7} {'p90':>6} {'x ' + base.name[:4]:>7}"
-          f" {'PSS MiB':>8} {'bytes/s':>8}")  # fmt: skip
+    print(
+        f"{'program':18} {'CPU ms/s':>9} {'median':>7} {'p90':>6} {'x ' + base.name[:4]:>7}"
+        f" {'PSS MiB':>8} {'bytes/s':>8}"
+    )
     for s in found:
         mean = statistics.mean(s.cpu_ms)
         p90 = sorted(s.cpu_ms)[int(len(s.cpu_ms) * 0.9)]
-        print(f"{s.name:18} {mean:9.2f} {statistics.median(s.cpu_ms):7.2f} {p90:6.2f}"
-              f" {mean / base_ms:7.2f} {s.pss_mib:8.1f} {s.written_bytes / seconds:8.0f}")  # fmt: skip
+        print(
+            f"{s.name:18} {mean:9.2f} {statistics.median(s.cpu_ms):7.2f} {p90:6.2f}"
+            f" {mean / base_ms:7.2f} {s.pss_mib:8.1f} {s.written_bytes / seconds:8.0f}"
+        )
     if missing:
         print("not installed:", ", ".join(missing))
 
@@ -204,7 +211,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=100, help="at least so many on the host")
     parser.add_argument("--nvml-library", help="e.g. the fake one of the tests with 8 GPUs")
     options = parser.parse_args()
-    there = sum(name.isdigit() for name in os.listdir("/proc"))
+    there = sum(path.name.isdigit() for path in Path("/proc").iterdir())
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         for _ in range(max(0, options.processes - there)):
@@ -213,8 +220,10 @@ def main() -> None:
             stack.callback(sleeper.terminate)
         found, missing = subjects(folder, options.nvml_library)
         run(found, options.seconds)
-        print(f"{max(there, options.processes)} processes, {options.seconds} s,"
-              f" {options.nvml_library or 'no GPU'}")  # fmt: skip
+        print(
+            f"{max(there, options.processes)} processes, {options.seconds} s,"
+            f" {options.nvml_library or 'no GPU'}"
+        )
         report(found, missing, options.seconds)
         values = values_per_tick(folder / "data" / "journal", options.seconds + WARM_UP_S)
         print(f"trainwreck: {values:.0f} filled values a second; sadc: see sadf -d")

@@ -77,6 +77,7 @@ class Layout:
         self.incidents = self.root / "incidents"
         self.state = self.root / "state"
         self.database = self.root / DATABASE
+        self.prepared = self.state / "prepared"
         self._lock_fd: int | None = None
 
     def create(self) -> None:

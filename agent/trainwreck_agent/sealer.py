@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+from trainwreck_agent import views
 from trainwreck_agent.collector import Row
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
@@ -28,9 +29,17 @@ class Sealer:
         self._rotate_s = now_s + ROTATE_EVERY_S
         self._clean_s = float("inf")
         self._pid = 0
-        self._spawn(["--prepare"])
+        if not self._prepared():
+            self._spawn(["--prepare"])
         self._unsealed = True
         """Journals of an earlier recorder may be there."""
+
+    def _prepared(self) -> bool:
+        try:
+            said = self._layout.prepared.read_text()
+        except OSError:
+            return False
+        return said == views.prepared_for(self._layout.root) and self._layout.database.exists()
 
     def check(self, now_s: float, writer: Writer) -> list[Row]:
         """Reap, rotate, start; facts about a child that failed."""

@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,21 +53,11 @@ def _attach(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
         made = connection.execute("SELECT directory, fingerprint FROM data.meta").fetchall()
     except duckdb.Error:
         return False
-    if made != [(str(layout.root), fingerprint())]:
+    if made != [(str(layout.root), views.fingerprint())]:
         connection.execute("DETACH data")
         return False
     connection.execute("USE data")
     return True
-
-
-def fingerprint() -> str:
-    """What the tables' declarations and the views' SQL come down to: changes when they do."""
-    text = "".join(
-        statement
-        for table in tables().values()
-        for statement in views.create_view(table, [views.select(table, Path("/"), "")])
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _view_statements(table: Table, layouts: Sequence[Layout]) -> list[str]:
@@ -120,6 +109,7 @@ def prepare(layout: Layout) -> None:
             nothing.touch(mode=0o640)
     connection.close()
     write_database(layout)
+    layout.replace(layout.prepared, views.prepared_for(layout.root))
 
 
 def write_database(layout: Layout) -> None:
@@ -162,7 +152,7 @@ def _write_catalogue(connection: duckdb.DuckDBPyConnection, layout: Layout, host
     )
     connection.execute(
         "INSERT INTO meta VALUES (?, ?, ?, ?)",
-        [SCHEMA_VERSION, host, str(layout.root), fingerprint()],
+        [SCHEMA_VERSION, host, str(layout.root), views.fingerprint()],
     )
     connection.execute("COMMENT ON TABLE metric IS 'Every column of every view, and its meaning.'")
     connection.execute(

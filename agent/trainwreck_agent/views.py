@@ -8,9 +8,10 @@ no row is missed and none is seen twice. Superseded files are deleted a minute l
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-from trainwreck_agent.schema import Column, Kind, Table
+from trainwreck_agent.schema import Column, Kind, Table, tables
 
 _LINES = (
     "read_csv({glob}, columns={{'line': 'VARCHAR'}}, delim='\\x1f', quote='', escape='',"
@@ -114,6 +115,21 @@ def create_view(table: Table, selects: list[str]) -> list[str]:
         for c in table.columns
     ]
     return made
+
+
+def fingerprint() -> str:
+    """What the declarations and the views' SQL come down to: changes when they do."""
+    made = "".join(
+        statement
+        for table in tables().values()
+        for statement in create_view(table, [select(table, Path("/"), "")])
+    )
+    return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
+def prepared_for(root: Path) -> str:
+    """What ``state/prepared`` says in a directory whose database file is as it must be."""
+    return f"{fingerprint()} {root}\n"
 
 
 def create_rate_view(table: Table) -> list[str]:

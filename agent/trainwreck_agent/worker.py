@@ -155,18 +155,21 @@ def _child(host: Host, kinds: list[tuple[str, Callable[[Host], Collector]]], pip
         os.closerange(3, pipe)
         os.closerange(pipe + 1, min(os.sysconf("SC_OPEN_MAX"), 65536))
         _loop(host, kinds, pipe)
-    except BrokenPipeError:  # the recorder is gone
-        os._exit(0)
+    except BrokenPipeError:
+        os._exit(0)  # the recorder is gone
     except BaseException:  # noqa: BLE001 — a forked child must never run on in its parent's code
         sys.excepthook(*sys.exc_info())
         os._exit(1)
+    os._exit(0)
 
 
 def _loop(host: Host, kinds: list[tuple[str, Callable[[Host], Collector]]], pipe: int) -> None:
+    """Run the collectors until the recorder is gone."""
     schedule = Schedule(host)
     for name, kind in kinds:
         schedule.add(name, kind)
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         for entry in schedule.entries:
             now_s = time.monotonic()
             if entry.due_s > now_s:

@@ -1,0 +1,204 @@
+"""A day of an 8-GPU host, simulated fast: bytes, files, memory, and how fast it answers.
+
+``python -m benchmarks.day [--hours 24] [--days 30]`` writes rows of the real tables through the
+real journal, seals and merges as the recorder would, and then asks from a second process, as a reader
+would. ``--days`` hard-links the sealed day so many times, for queries over a month.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainwreck_agent import seal, store
+from trainwreck_agent.collector import Row, Value
+from trainwreck_agent.journal import Journal, encode
+from trainwreck_agent.layout import Layout, Span
+from trainwreck_agent.schema import Kind, Table, tables
+
+GPUS = 8
+JOURNAL_TICKS = 900
+START_US = 1_760_000_000_000_000
+SUBJECTS = {
+    "gpu": [f"GPU-{i:08x}" for i in range(GPUS)],
+    "cpu": ["all"],
+    "memory": [""],
+    "vmstat": [""],
+    "pressure": ["cpu", "memory", "io"],
+    "disk": ["nvme0n1", "nvme1n1"],
+    "network": ["eth0", "ib0", "ib1", "lo"],
+    "infiniband": [f"mlx5_{i}" for i in range(GPUS)],
+    "process": [str(i) for i in range(GPUS)],
+}
+"""Rows a tick by table; together about 600 filled values."""
+
+QUERIES = {
+    "15-minute window, 8 GPUs": """SELECT uuid, avg(power_w), max(temperature_c),
+        max(utilization_percent) FROM gpu
+        WHERE ts BETWEEN $end - INTERVAL 15 MINUTE AND $end GROUP BY uuid""",
+    "day of 1-minute series a GPU": """SELECT uuid, time_bucket(INTERVAL 1 MINUTE, ts) AS minute,
+        avg(power_w), max(temperature_c) FROM gpu
+        WHERE ts BETWEEN $end - INTERVAL 1 DAY AND $end GROUP BY ALL""",
+    "last tick of the host": "SELECT max(ts) FROM memory WHERE ts > $end - INTERVAL 1 MINUTE",
+}
+
+
+class Signal:
+    """A value that behaves like telemetry: slow wandering, small noise, counters that grow."""
+
+    def __init__(self, column: str, kind: Kind) -> None:
+        self._random = random.Random(column)
+        self._kind = kind
+        self._value = self._random.randrange(100, 1_000_000)
+        self._still = self._random.random() < 0.6  # most of what a host tells does not move
+
+    def __next__(self) -> int:
+        if not self._still:
+            step = self._random.randrange(0, 50)
+            self._value += step if self._kind is Kind.COUNTER else step - 25
+        return self._value
+
+
+def rows(chosen: dict[str, Table]) -> Iterator[list[Row]]:
+    """Yield the rows of one tick after the other."""
+    signals = {
+        (name, subject, c.name): Signal(name + subject + c.name, c.kind)
+        for name, table in chosen.items()
+        for subject in SUBJECTS[name]
+        for c in table.columns
+    }
+    while True:
+        tick = []
+        for name, table in chosen.items():
+            for subject in SUBJECTS[name]:
+                values: list[Value] = []
+                for c in table.columns:
+                    if c.type == "VARCHAR":
+                        values.append(subject if c.kind is Kind.LABEL else "same")
+                    elif c.type == "BOOLEAN":
+                        values.append(True)
+                    else:
+                        values.append(next(signals[name, subject, c.name]))
+                tick.append(Row(table, tuple(values)))
+        yield tick
+
+
+def write(layout: Layout, hours: float) -> tuple[int, float, int]:
+    """Write the ticks; ``(ticks, values a tick, journal bytes)``."""
+    chosen = {name: tables()[name] for name in SUBJECTS}
+    journal = Journal(layout)
+    source, bytes_written, values = rows(chosen), 0, 0
+    ticks = int(hours * 3600)
+    sync, os.fdatasync = os.fdatasync, lambda _fd: None  # a day in a minute: no waiting for disks
+    try:
+        for n in range(ticks):
+            tick = next(source)
+            lines = [encode(row, START_US + n * 1_000_000) for row in tick]
+            journal.append(lines)
+            bytes_written += sum(map(len, lines))
+            values = sum(1 for row in tick for v in row.values if v is not None)
+            if (n + 1) % JOURNAL_TICKS == 0:
+                finished = journal.rotate()
+                _child("--through", str(finished), layout=layout)
+    finally:
+        os.fdatasync = sync
+    journal.close()
+    return ticks, values, bytes_written
+
+
+def _child(*options: str, layout: Layout) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "trainwreck_agent.seal", str(layout.root), *options], check=True
+    )
+
+
+def settle(layout: Layout) -> None:
+    """Let all that waits for its time to be deleted be deleted now."""
+    seal.clean(layout, time.time_ns() // 1000 + 3_600_000_000)
+
+
+def multiply(layout: Layout, days: int) -> None:
+    """More days: the first one's segments again, linked under other numbers, times shifted."""
+    import duckdb
+
+    spans = seal.in_force(layout.spans())
+    last = max(span.last for span in spans)
+    connection = duckdb.connect()
+    for day in range(1, days):
+        for span in spans:
+            copy = Span(span.first + day * last, span.last + day * last, span.active_us + day, True)
+            for table in tables():
+                source = layout.segment_path(table, span)
+                if source.exists():
+                    connection.execute(
+                        f"COPY (SELECT * REPLACE (ts - INTERVAL {day} DAY AS ts,"
+                        f" {copy.active_us} AS segment) FROM read_parquet('{source}'))"
+                        f" TO '{layout.segment_path(table, copy)}'"
+                        " (FORMAT parquet, COMPRESSION zstd)"
+                    )
+            (layout.sealed / copy.marker).touch()
+
+
+def ask(layout: Layout, end_us: int) -> None:
+    """Print the time of each query, warm, in this process."""
+    begin = time.perf_counter()
+    connection = store.connect([layout.root])
+    print(f"  opening {1000 * (time.perf_counter() - begin):.0f} ms")
+    for name, query in QUERIES.items():
+        query = query.replace("$end", f"to_timestamp({end_us / 1e6})")
+        times = []
+        for _ in range(9):
+            begin = time.perf_counter()
+            connection.execute(query).fetchall()
+            times.append(1000 * (time.perf_counter() - begin))
+        print(f"  {name:32} median {statistics.median(times[1:]):6.1f} ms  (first {times[0]:.0f})")
+
+
+def main() -> None:
+    """Simulate, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--days", type=int, default=1)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        layout = Layout(options.folder or Path(name) / "data")
+        layout.create()
+        store.prepare(layout)
+        begin_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ticks, values, journal_bytes = write(layout, options.hours)
+        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin_kib
+        sealer_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        sealing_s = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        settle(layout)
+        files = [p for p in layout.segments.rglob("*.parquet") if "0000000000-" not in p.name]
+        size = sum(p.stat().st_size for p in files)
+        print(
+            f"{ticks} ticks of {values} values: journal {journal_bytes / ticks:.0f} B a tick,"
+            f" sealed {size / ticks:.0f} B a tick, {size / 1e6:.0f} MB,"
+            f" {len(seal.in_force(layout.spans()))} spans, {len(files)} files"
+        )
+        print(
+            f"sealing {1000 * sealing_s / ticks:.2f} ms CPU a tick,"
+            f" peak {sealer_kib / 1024:.0f} MiB; the writing process grew {grown_kib / 1024:.1f} MiB"
+        )
+        end_us = START_US + ticks * 1_000_000
+        print("queries over", options.hours, "hours:")
+        ask(layout, end_us)
+        if options.days > 1:
+            multiply(layout, options.days)
+            print("queries over", options.days, "days:")
+            ask(layout, end_us)
+
+
+if __name__ == "__main__":
+    main()
