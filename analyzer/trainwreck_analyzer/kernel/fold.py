@@ -33,7 +33,7 @@ _BLOCKS = {
     "ghes": "ghes", "ghes_detail": "ghes",
     "nvrm_api_mismatch": "api",
     "amdgpu_page_fault": "amdgpu_page_fault",
-    "sxid_detail": "sxid",
+    "nvswitch_detail": "sxid",
 }  # fmt: skip
 _STORMS = {"aer_corrected": "aer_corrected_storm", "edac_ce": "edac_ce_storm"}
 _SECTIONS = {"memory": "memory", "PCIe": "pcie", "processor": "processor"}

@@ -33,7 +33,7 @@ _FABRIC = re.compile(
 
 
 def decode_sxid(line: str) -> Decoded | None:
-    """The SXid of a line; lines that only carry its registers come as ``sxid_detail``."""
+    """The SXid of a line; lines that only carry its registers come as ``nvswitch_detail``."""
     match = _LINE.search(line)
     if match is None:
         return _fabric_manager(line)
@@ -48,7 +48,7 @@ def decode_sxid(line: str) -> Decoded | None:
         fields["message"] = rest
         if detail[1]:
             fields["severity_code"] = detail[1]
-        return Decoded("sxid_detail", "sxid", "info", fields, component)
+        return Decoded("nvswitch_detail", "sxid", "info", fields, component)
     severity: Severity | None = None
     fatality = _FATALITY.match(rest)
     if fatality:
@@ -96,4 +96,5 @@ def _known(
             severity = "info"
         elif severity is None:
             severity = known.level
-    return Decoded(f"sxid_{code}", "sxid", severity or "warning", fields, component)
+    kind = f"sxid_{code}" if severity != "info" else "nvswitch_note"
+    return Decoded(kind, "sxid", severity or "warning", fields, component)
