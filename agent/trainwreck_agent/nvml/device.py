@@ -42,7 +42,7 @@ class Gpu:
         self.library = library
         self._handle = handle
         self._ping_due_s = 0.0
-        self.refused: set[str] = set()
+        self.refused: set[object] = set()
         self._seen_faults: set[str] = set()
         self._clear()
 
@@ -108,6 +108,9 @@ class Gpu:
         found: list[Cells] = []
         try:
             self._read_tick()
+            if all(self.cells[position] is None for position in _ALWAYS):
+                # Each device tells one of these: the handle is stale, or the driver in trouble.
+                raise DeviceGone("no answer")
             due = [task for task in self._tasks if task.due_s <= now_s]
             due.sort(key=lambda task: task.due_s)
             for task in due[:slow_calls]:
@@ -120,7 +123,7 @@ class Gpu:
 
     def ask(self, name: str, *arguments: object) -> Any:  # noqa: ANN401
         """What the call says; None where this device does not tell, now or ever."""
-        key = f"{name}{arguments}" if arguments else name
+        key = (name, arguments) if arguments else name
         if key in self.refused:
             return None
         try:
@@ -129,7 +132,7 @@ class Gpu:
             self.note(key, error)
             return None
 
-    def note(self, key: str, error: CallFailed) -> None:
+    def note(self, key: object, error: CallFailed) -> None:
         """Take down a call that failed: for good, or for this time."""
         if error.code in REMEMBERED:
             self.refused.add(key)
@@ -142,7 +145,7 @@ class Gpu:
     def either(self, name: str, arguments: tuple[object, ...], old: str) -> Any:  # noqa: ANN401
         """``name``'s answer, or that of its older form ``old`` where it is not to be had."""
         found = self.ask(name, *arguments)
-        if found is None and f"{name}{arguments}" in self.refused:
+        if found is None and (name, arguments) in self.refused:
             # The older forms take one argument less, or the same.
             return self.ask(old, *(() if old == "nvmlDeviceGetMemoryInfo" else arguments))
         return found
@@ -171,7 +174,7 @@ class Gpu:
 
     def values(self, batch: fields.Batch[Any]) -> list[tuple[Any, Value]]:
         """What the fields of a batch say; empty where this device or driver reads none."""
-        key = f"fields {id(batch)}"
+        key = id(batch)
         if key in self.refused:
             return []
         try:
@@ -200,6 +203,7 @@ _MEMORY_USED, _MEMORY_TOTAL = AT["memory_used_bytes"], AT["memory_total_bytes"]
 _MEMORY_RESERVED, _SM_CLOCK = AT["memory_reserved_bytes"], AT["sm_clock_mhz"]
 _TEMPERATURE, _POWER = AT["temperature_c"], AT["power_w"]
 _REASONS = AT["clock_event_reasons"]
+_ALWAYS = (_UTILIZATION, _MEMORY_TOTAL, _SM_CLOCK, _TEMPERATURE, _POWER)
 _GPM = tuple(
     AT[name]
     for name in (

@@ -8,7 +8,6 @@ Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlFieldValueEnums.html
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -171,20 +170,20 @@ class Batch(Generic[Key]):
         library, fields = self._library, self._fields
         if not fields:
             return []
-        function = library.nvml.nvmlLib.nvmlDeviceGetFieldValues
         name = "nvmlDeviceGetFieldValues"
-        code = library.mark(
-            name, self._device, function, handle, len(fields), ctypes.byref(self._array)
-        )
-        if code:
-            raise library.fault(name, code)
+        library.raw(name, self._device, handle, len(fields), self._array)
         found: list[tuple[Key, Value]] = []
         gone = False
         for (key, _id, _scope, convert), (_, _, _, _, kind, result, word) in zip(
             fields, _RECORD.iter_unpack(self._view), strict=True
         ):
             if result == 0:
-                value = word if kind == 3 or kind == 2 else typed(kind, word)
+                if kind == 3 or kind == 2:
+                    value: int | float = word
+                elif kind == 1:
+                    value = word & 0xFFFFFFFF
+                else:
+                    value = typed(kind, word)
                 if value == 0xFFFFFFFFFFFFFFFF:  # NVML_VALUE_NOT_AVAILABLE
                     found.append((key, None))
                 else:

@@ -19,6 +19,28 @@ MIB = float(1 << 20)
 METRICS = ((2, 1.0), (3, 1.0), (5, 1.0), (10, 1.0), (20, MIB), (21, MIB), (60, MIB), (61, MIB))
 """GPM metric and what its value is multiplied by, in the order of the columns."""
 
+
+class _Metric(ctypes.Structure):
+    _fields_ = (
+        ("id", ctypes.c_uint),
+        ("result", ctypes.c_uint),
+        ("value", ctypes.c_double),
+        ("names", ctypes.c_void_p * 3),
+    )
+
+
+class _Request(ctypes.Structure):
+    """nvmlGpmMetricsGet_t with room for what we ask: pynvml's own has 477 metrics, 19 KB."""
+
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("count", ctypes.c_uint),
+        ("older", ctypes.c_void_p),
+        ("newer", ctypes.c_void_p),
+        ("metrics", _Metric * len(METRICS)),
+    )
+
+
 _METRIC = struct.Struct("<IId24x")  # nvmlGpmMetric_t: id, return, value, names
 _NOTHING: tuple[Value, ...] = (None,) * len(METRICS)
 
@@ -30,7 +52,7 @@ class Gpm:
         self._library = library
         self._device = device
         self._samples: list[Any] = []
-        self._wanted: Any = None
+        self._requests: list[tuple[Any, memoryview]] = []
         self._have_one = False
         self._off = False
 
@@ -42,19 +64,19 @@ class Gpm:
         """
         if self._off:
             return _NOTHING
-        if self._wanted is None and not self._begin(handle):
+        if not self._requests and not self._begin(handle):
             self._off = True
             return _NOTHING
-        library, wanted = self._library, self._wanted
-        old, new = self._samples
+        library = self._library
+        request, view = self._requests[0]
         try:
-            library.call("nvmlGpmSampleGet", self._device, handle, new)
-            self._samples = [new, old]
+            library.call("nvmlGpmSampleGet", self._device, handle, self._samples[0])
+            self._samples.reverse()
+            self._requests.reverse()
             if not self._have_one:
                 self._have_one = True
                 return _NOTHING
-            wanted.sample1, wanted.sample2 = old, new
-            library.call("nvmlGpmMetricsGet", self._device, wanted)
+            library.call("nvmlGpmMetricsGet", self._device, request)
         except CallFailed as error:
             self._have_one = False
             if error.code == NOT_SUPPORTED:
@@ -64,7 +86,7 @@ class Gpm:
         return tuple(
             value * scale if result == 0 and value == value else None
             for (_, result, value), (_, scale) in zip(
-                _METRIC.iter_unpack(self._view), METRICS, strict=True
+                _METRIC.iter_unpack(view), METRICS, strict=True
             )
         )
 
@@ -79,16 +101,8 @@ class Gpm:
             self._samples = [library.call("nvmlGpmSampleAlloc", self._device) for _ in range(2)]
         except CallFailed:
             return False
-        self._wanted = nvml.c_nvmlGpmMetricsGet_t()
-        self._wanted.version = nvml.NVML_GPM_METRICS_GET_VERSION
-        self._wanted.numMetrics = len(METRICS)
-        for n, (number, _scale) in enumerate(METRICS):
-            self._wanted.metrics[n].metricId = number
-        begin = nvml.c_nvmlGpmMetricsGet_t.metrics.offset
-        everything = memoryview(self._wanted).cast("B")
-        self._view = everything[
-            begin : begin + ctypes.sizeof(nvml.c_nvmlGpmMetric_t) * len(METRICS)
-        ]
+        a, b = self._samples
+        self._requests = [_request(nvml, older=b, newer=a), _request(nvml, older=a, newer=b)]
         return True
 
     def close(self) -> None:
@@ -96,3 +110,13 @@ class Gpm:
         samples, self._samples, self._off = self._samples, [], True
         for sample in samples:
             self._library.call("nvmlGpmSampleFree", self._device, sample)
+
+
+def _request(nvml: Any, older: Any, newer: Any) -> tuple[Any, memoryview]:  # noqa: ANN401
+    """What is asked for one order of the samples, and the bytes in which the answers come."""
+    request = _Request(nvml.NVML_GPM_METRICS_GET_VERSION, len(METRICS))
+    request.older = ctypes.cast(older, ctypes.c_void_p)
+    request.newer = ctypes.cast(newer, ctypes.c_void_p)
+    for n, (number, _scale) in enumerate(METRICS):
+        request.metrics[n].id = number
+    return request, memoryview(request).cast("B")[_Request.metrics.offset :]

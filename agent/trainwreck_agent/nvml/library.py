@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from trainwreck_agent.nvml.progress import NO_DEVICE, Progress, padded
+from trainwreck_agent.nvml.progress import NO_DEVICE, Progress
 
 DEFAULT_LIBRARY = "libnvidia-ml.so.1"
 INIT_DEADLINE_S = 60.0
@@ -42,6 +42,9 @@ DEVICE_GONE = {
     RESET_REQUIRED: "reset required",
     GPU_NOT_FOUND: "not found",
 }
+
+Bound = tuple[Callable[..., Any], int]
+"""A function and its number in shared memory."""
 
 
 class DriverGone(Exception):
@@ -82,7 +85,9 @@ class Library:
         self.nvml: Any = pynvml
         self.progress = progress
         self._deadline_ns = round(deadline_s * 1e9)
-        self._names: dict[str, bytes] = {}
+        self._error: type[Any] = pynvml.NVMLError
+        self._bound: dict[str, Bound] = {}
+        self._bound_raw: dict[str, Bound] = {}
         self._load(path or DEFAULT_LIBRARY)
         try:
             self.call("nvmlInit", NO_DEVICE, deadline_s=INIT_DEADLINE_S)
@@ -113,29 +118,40 @@ class Library:
         Raises:
             DriverGone, DeviceGone, CallFailed: What the return code says.
         """
-        function: Callable[..., Any] | None = getattr(self.nvml, name, None)
-        if function is None:
-            raise CallFailed(name, _FUNCTION_NOT_FOUND, "not in this version of nvidia-ml-py")
-        return self.mark(name, device, function, *arguments, deadline_s=deadline_s)
-
-    def mark(
-        self,
-        name: str,
-        device: int,
-        function: Callable[..., Any],
-        *arguments: object,
-        deadline_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """As ``call``, for a function that is at hand."""
-        marked = self._names.get(name) or self._names.setdefault(name, padded(name))
-        deadline = self._deadline_ns if deadline_s is None else round(deadline_s * 1e9)
-        self.progress.enter(marked, device, deadline)
+        function, code = self._bound.get(name) or self._bind(name)
+        deadline_ns = self._deadline_ns if deadline_s is None else round(deadline_s * 1e9)
+        self.progress.enter(code, device, deadline_ns)
         try:
             return function(*arguments)
-        except self.nvml.NVMLError as error:
+        except self._error as error:
             raise self.fault(name, error.value) from None
         finally:
             self.progress.leave()
+
+    def raw(self, name: str, device: int, *arguments: object) -> None:
+        """Call the C function ``name`` itself, where pynvml's own way is dearer.
+
+        Raises:
+            DriverGone, DeviceGone, CallFailed: What the return code says.
+        """
+        function, code = self._bound_raw.get(name) or self._bind_raw(name)
+        self.progress.enter(code, device, self._deadline_ns)
+        result = function(*arguments)
+        self.progress.leave()
+        if result:
+            raise self.fault(name, result)
+
+    def _bind(self, name: str) -> Bound:
+        function = getattr(self.nvml, name, None)
+        if function is None:
+            raise CallFailed(name, _FUNCTION_NOT_FOUND, "not in this version of nvidia-ml-py")
+        return self._bound.setdefault(name, (function, self.progress.code(name)))
+
+    def _bind_raw(self, name: str) -> Bound:
+        function = getattr(self.nvml.nvmlLib, name, None)
+        if function is None:
+            raise CallFailed(name, _FUNCTION_NOT_FOUND, "not in this driver's library")
+        return self._bound_raw.setdefault(name, (function, self.progress.code(name)))
 
     def fault(self, name: str, code: int) -> DriverGone | DeviceGone | CallFailed:
         """The exception that stands for a return code."""

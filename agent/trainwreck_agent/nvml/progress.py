@@ -7,12 +7,17 @@ message on the pipe would cost ten times that, and a blocked child could not sen
 from __future__ import annotations
 
 import mmap
+import struct
 import time
 from dataclasses import dataclass
 
-_STARTED, _DEVICE, _DEADLINE, _LEFT_OUT, _WORDS = 0, 1, 2, 3, 4
-_NAME_AT, _NAME_BYTES = 8 * _WORDS, 64
 NO_DEVICE = -1
+_MARK = struct.Struct("@4q")  # code of the call, device, deadline, start (0: in no call)
+_START_AT, _LEFT_OUT_AT, _NAMES_AT = 24, 32, 64
+_START = struct.Struct("@q")
+_NAME_BYTES = 64
+_SIZE = 4 * mmap.PAGESIZE
+CODES_MAX = (_SIZE - _NAMES_AT) // _NAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,56 +29,56 @@ class Call:
     """Index of the device; ``NO_DEVICE`` for a call that concerns none."""
     age_s: float
     deadline_s: float
+    start_ns: int
+    """CLOCK_MONOTONIC; tells one call from the next of the same name."""
 
 
 class Progress:
-    """One page shared by the sampling process and one child; made before the fork."""
+    """Memory shared by the sampling process and one child; made before the fork."""
 
-    __slots__ = ("_map", "_words")
+    __slots__ = ("_codes", "_map")
 
     def __init__(self) -> None:
-        self._map = mmap.mmap(-1, mmap.PAGESIZE)
-        self._words = memoryview(self._map)[: 8 * _WORDS].cast("q")
+        self._map = mmap.mmap(-1, _SIZE)
+        self._codes = 0
 
-    def enter(self, name: bytes, device: int, deadline_ns: int) -> None:
-        """The child is about to call ``name`` (padded by ``padded``)."""
-        words = self._words
-        self._map[_NAME_AT : _NAME_AT + _NAME_BYTES] = name
-        words[_DEVICE] = device
-        words[_DEADLINE] = deadline_ns
-        words[_STARTED] = time.monotonic_ns()
+    def code(self, name: str) -> int:
+        """The child's number for a function, whose name the other side can look up by it."""
+        number = min(self._codes, CODES_MAX - 1)
+        self._codes += 1
+        at = _NAMES_AT + number * _NAME_BYTES
+        text = name.encode("ascii", "replace")[:_NAME_BYTES]
+        self._map[at : at + _NAME_BYTES] = text.ljust(_NAME_BYTES, b"\0")
+        return number
+
+    def enter(self, code: int, device: int, deadline_ns: int) -> None:
+        """The child is about to make the call. The start is written last: it makes the mark."""
+        _MARK.pack_into(self._map, 0, code, device, deadline_ns, time.monotonic_ns())
 
     def leave(self) -> None:
         """The call returned."""
-        self._words[_STARTED] = 0
+        _START.pack_into(self._map, _START_AT, 0)
 
     def call(self, now_s: float) -> Call | None:
         """The call that the child is in at ``now_s`` (CLOCK_MONOTONIC); None: it is in none."""
-        words = self._words
-        started = words[_STARTED]
-        if not started:
+        code, device, deadline_ns, start_ns = _MARK.unpack_from(self._map, 0)
+        if not start_ns:
             return None
-        device, deadline = words[_DEVICE], words[_DEADLINE]
-        name = bytes(self._map[_NAME_AT : _NAME_AT + _NAME_BYTES]).rstrip(b"\0").decode("ascii")
-        if words[_STARTED] != started:  # it went on while we read
-            return None
-        return Call(name, device, now_s - started / 1e9, deadline / 1e9)
+        at = _NAMES_AT + code * _NAME_BYTES
+        name = self._map[at : at + _NAME_BYTES].rstrip(b"\0").decode("ascii", "replace")
+        if _MARK.unpack_from(self._map, 0) != (code, device, deadline_ns, start_ns):
+            return None  # it went on while we read
+        return Call(name, device, now_s - start_ns / 1e9, deadline_ns / 1e9, start_ns)
 
     def leave_out(self, devices: int) -> None:
         """Devices, as a bit set of indices, that the child must not touch."""
-        self._words[_LEFT_OUT] = devices
+        _START.pack_into(self._map, _LEFT_OUT_AT, devices)
 
     @property
     def left_out(self) -> int:
         """Bit set of the indices of devices not to touch."""
-        return self._words[_LEFT_OUT]
+        return int(_START.unpack_from(self._map, _LEFT_OUT_AT)[0])
 
     def close(self) -> None:
-        """Give the page back."""
-        self._words.release()
+        """Give the memory back."""
         self._map.close()
-
-
-def padded(name: str) -> bytes:
-    """A call's name as ``enter`` wants it."""
-    return name.encode("ascii")[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")

@@ -188,22 +188,15 @@ class _Processes:
         library = gpu.library
         if self.NAME in gpu.refused:
             return []
-        function = getattr(library.nvml.nvmlLib, self.NAME, None)
-        if function is None:  # a driver older than 510
-            gpu.refused.add(self.NAME)
-            return []
         array = (library.nvml.c_nvmlProcessInfo_v3_t * self._room)()
         count = ctypes.c_uint(self._room)
-        index = gpu.identity.index
-        code = library.mark(self.NAME, index, function, gpu.handle, ctypes.byref(count), array)
-        if code == INSUFFICIENT_SIZE:  # read with room enough at the next turn
-            self._room = count.value + 16
-            return []
-        if code:
-            error = library.fault(self.NAME, code)
-            if not isinstance(error, CallFailed):
-                raise error
-            gpu.note(self.NAME, error)
+        try:
+            library.raw(self.NAME, gpu.identity.index, gpu.handle, ctypes.byref(count), array)
+        except CallFailed as error:
+            if error.code == INSUFFICIENT_SIZE:  # read with room enough at the next turn
+                self._room = count.value + 16
+            else:
+                gpu.note(self.NAME, error)
             return []
         return [(GPU_PROCESS, _process(gpu.identity.uuid, p)) for p in array[: count.value]]
 

@@ -11,6 +11,7 @@ on; what does not parse is counted, never guessed at. Nothing that is read is ex
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from trainwreck_agent.collector import Row, Value
@@ -34,6 +35,8 @@ LINE_MAX_BYTES = 4 << 20
 
 _CELL_TYPES = {int, float, str, bool, type(None)}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+_WIDE = re.compile(rb"[0-9]{19}")
+"""Only a line with so many digits together can hold an integer that 64 bits cannot."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 _decode = json.JSONDecoder().decode
 
@@ -133,13 +136,14 @@ class Decoder:
 
 def parse(line: bytes) -> Message | None:
     """The message in one line; None where it is none of ours."""
+    wide = _WIDE.search(line) is not None
     try:
         found = _decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     match found:
         case ["rows", int(ts_us), list(items)] if 0 <= ts_us <= _INT64_MAX:
-            return _rows(ts_us, items)
+            return _rows(ts_us, items, wide)
         case ["devices", list(items)]:
             return _devices(items)
         case ["end", str(status), str(detail)]:
@@ -147,13 +151,13 @@ def parse(line: bytes) -> Message | None:
     return None
 
 
-def _rows(ts_us: int, items: list[object]) -> list[Row] | None:
+def _rows(ts_us: int, items: list[object], wide: bool) -> list[Row] | None:
     found: list[Row] = []
     for item in items:
         match item:
             case [str(name), list(values)] if name in TABLES:
                 table = TABLES[name]
-                if len(values) != len(table.columns) or not _are_cells(values):
+                if len(values) != len(table.columns) or not _are_cells(values, wide):
                     return None
                 found.append(Row(table, tuple(values), ts_us))
             case _:
@@ -161,10 +165,10 @@ def _rows(ts_us: int, items: list[object]) -> list[Row] | None:
     return found
 
 
-def _are_cells(values: list[object]) -> bool:
+def _are_cells(values: list[object], wide: bool) -> bool:
     if not set(map(type, values)) <= _CELL_TYPES:
         return False
-    return all(_INT64_MIN <= v <= _INT64_MAX for v in values if type(v) is int)
+    return not wide or all(_INT64_MIN <= v <= _INT64_MAX for v in values if type(v) is int)
 
 
 def _devices(items: list[object]) -> Devices | None:

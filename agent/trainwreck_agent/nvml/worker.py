@@ -51,6 +51,8 @@ class _Child:
     heard: bool = False
     """Whether rows came since the last check."""
     silent: bool = False
+    seen_ns: int = 0
+    """Start of the call that it was in at the last look; 0: in none."""
     hung_device: int = NO_DEVICE
 
 
@@ -132,11 +134,14 @@ class NvmlWorker:
         if child is not None:
             if self._reaped(child):
                 rows += self._ended(child, now_monotonic)
-            elif (call := child.progress.call(now_monotonic)) is not None:
-                if call.age_s > call.deadline_s:
-                    rows += self._give_up(child, call, now_monotonic)
-            else:
+            elif (call := child.progress.call(now_monotonic)) is None:
+                child.seen_ns = 0
                 rows += self._listen(child, now_monotonic)
+            elif call.age_s > call.deadline_s and call.start_ns == child.seen_ns:
+                # Seen at two looks: a clock that jumped over a pause of the machine is no hang.
+                rows += self._give_up(child, call, now_monotonic)
+            else:
+                child.seen_ns = call.start_ns
         if self._child is None:
             rows += self._restart(now_monotonic)
         self._leave_out(now_monotonic)
@@ -261,8 +266,6 @@ class NvmlWorker:
         child.progress.close()
         self._child = None
         end = child.end or wire.End("error", "the NVML child ended")
-        if now_s - child.started_s > HEALTHY_S:
-            self._back_off_s = BACK_OFF_S
         if end.status == "absent" and not self._devices:
             self._start_at_s = now_s + LOOK_ANYWAY_S
             self._absent_files, self._look_at_s = self._files(), now_s + LOOK_S
@@ -270,7 +273,7 @@ class NvmlWorker:
         if end.status == "renew":
             self._start_at_s = now_s
             return rows
-        self._retry(now_s)
+        self._retry(now_s, now_s - child.started_s)
         return rows + self._tell(end.status, end.detail)
 
     def _give_up(self, child: _Child, call: Call, now_s: float) -> list[Row]:
@@ -296,7 +299,7 @@ class NvmlWorker:
             hang.count += 1
             hang.until_s = now_s + min(LEFT_OUT_S * 2 ** (hang.count - 1), LEFT_OUT_MAX_S)
             rows.append(_gpu_row(device, "hang"))
-        self._retry(now_s)
+        self._retry(now_s, now_s - child.started_s)
         return rows
 
     def _listen(self, child: _Child, now_s: float) -> list[Row]:
@@ -312,7 +315,10 @@ class NvmlWorker:
         )
         return [health("gap", what)]
 
-    def _retry(self, now_s: float) -> None:
+    def _retry(self, now_s: float, lived_s: float) -> None:
+        """Start a new child after a while, the longer the shorter the last ones lived."""
+        if lived_s > HEALTHY_S:
+            self._back_off_s = BACK_OFF_S
         self._start_at_s = now_s + self._back_off_s
         self._back_off_s = min(2 * self._back_off_s, BACK_OFF_MAX_S)
         self._absent_files = None
@@ -331,7 +337,7 @@ class NvmlWorker:
         try:
             self._spawn(now_s)
         except OSError as error:
-            self._retry(now_s)
+            self._retry(now_s, 0.0)
             return self._tell("error", f"cannot start the NVML child: {error.strerror}")
         return []
 

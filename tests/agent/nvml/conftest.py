@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from trainwreck_agent.collector import Row
 from trainwreck_agent.nvml import NvmlWorker
 
@@ -36,18 +35,27 @@ _fake = _load_fake()
 
 
 class Recorder:
-    """Reads a worker as the daemon does; ``skew_s`` is how far its clock is ahead of the real."""
+    """Reads a worker as the daemon does, by the real clock but where a test says ``later``."""
 
     def __init__(self, worker: NvmlWorker, fake: Any) -> None:
         self.worker = worker
         self.fake = fake
-        self.skew_s = 0.0
         self.rows: list[Row] = []
+        self._ahead_s = 0.0
 
-    def check(self) -> list[Row]:
-        rows = self.worker.check(time.monotonic() + self.skew_s)
-        self.rows += rows
-        return rows
+    def check(self, ahead_s: float = 0.0) -> None:
+        self.rows += self.worker.check(time.monotonic() + ahead_s)
+
+    def later(self, seconds: float) -> None:
+        """One look at a time that is later than any before it by so much."""
+        self._ahead_s += seconds
+        self.check(self._ahead_s)
+
+    def revive(self, seconds: float = 1.0) -> None:
+        """Let the back-off pass until there is a child again."""
+        assert self.worker.pid is None
+        self.later(seconds)
+        assert self.worker.pid is not None
 
     def until(self, true: Callable[[], object]) -> None:
         """Tick until ``true()``; woken by rows."""
@@ -108,8 +116,11 @@ def start(library: Path, fake: Any) -> Iterator[Callable[..., Recorder]]:
     """Starts a recorder of the fake; what it left running is ended and reaped afterwards."""
     recorders: list[Recorder] = []
 
-    def begin(path: Path | None = None, interval_s: float = 0.05) -> Recorder:
-        recorder = Recorder(NvmlWorker(str(path or library), interval_s), fake)
+    def begin(
+        path: Path | None = None, interval_s: float = 0.05, deadline_s: float = 2.0
+    ) -> Recorder:
+        worker = NvmlWorker(str(path or library), interval_s, deadline_s=deadline_s)
+        recorder = Recorder(worker, fake)
         recorders.append(recorder)
         recorder.worker.start()
         return recorder

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from trainwreck_agent.nvml import NvmlWorker, device
+from trainwreck_agent.nvml import NvmlWorker, device, session, worker
 
 HEALTHY = ["ok"] * 8
 
@@ -35,8 +34,8 @@ def hang(recorder: Any, index: int) -> int:
     recorder.fake.set("hang_device", index)
     recorder.until(lambda: recorder.fake.get("hanging"))
     pid = recorder.worker.pid
-    recorder.skew_s += 3.0
     recorder.check()
+    recorder.later(3.0)
     assert recorder.worker.pid is None
     return int(pid)
 
@@ -62,8 +61,8 @@ def test_no_hang_before_the_deadline(start: Callable[..., Any], fake: Any) -> No
     recorder.fresh()
     fake.set("hang_device", 0)
     recorder.until(lambda: fake.get("hanging"))
-    recorder.skew_s = -60.0  # a clock that has not come to the deadline yet
-    recorder.check()
+    for _ in range(3):
+        recorder.check(ahead_s=-60.0)  # a clock that has not come to the deadline yet
     fake.set("hang_device", -1)
     recorder.fresh()
     assert recorder.health("hang") == []
@@ -73,8 +72,7 @@ def test_the_others_go_on_without_the_device_that_hung(start: Callable[..., Any]
     recorder = start()
     recorder.fresh()
     hung = hang(recorder, 3)
-    recorder.skew_s += 1.0  # the back-off
-    recorder.until(lambda: recorder.worker.pid)
+    recorder.revive()
     recorder.fresh()
     assert statuses(recorder) == ["ok", "ok", "ok", "hang", "ok", "ok", "ok", "ok"]
     assert recorder.gpus()[3]["uuid"] == "GPU-00000000-0000-0000-0000-000000000003"
@@ -87,8 +85,7 @@ def test_a_hung_child_is_not_killed_and_leaves_no_zombie(
     recorder = start()
     recorder.fresh()
     hung = hang(recorder, 3)
-    recorder.skew_s += 1.0
-    recorder.until(lambda: recorder.worker.pid)
+    recorder.revive()
     recorder.fresh()
     assert state(hung) in "SR"  # SIGTERM came, and it is still in its call
     fake.set("hang_device", -1)
@@ -96,16 +93,17 @@ def test_a_hung_child_is_not_killed_and_leaves_no_zombie(
     assert not exists(hung)
 
 
-def test_a_device_that_hung_is_read_again_later(start: Callable[..., Any], fake: Any) -> None:
+def test_a_device_that_hung_is_read_again_later(
+    start: Callable[..., Any], fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LEFT_OUT_S", 0.0)
+    monkeypatch.setattr(worker, "BACK_OFF_S", 0.1)
     recorder = start()
     recorder.fresh()
     hang(recorder, 3)
-    recorder.skew_s += 1.0
-    recorder.until(lambda: recorder.worker.pid)
+    recorder.revive()
     recorder.fresh()
-    recorder.skew_s += 100.0  # its time is over, but a child is still in the call
-    recorder.fresh()
-    assert statuses(recorder)[3] == "hang"
+    assert statuses(recorder)[3] == "hang"  # its time is over, but a child is still in the call
     fake.set("hang_device", -1)
     recorder.until(lambda: not recorder.worker.stuck_pids)
     recorder.until(lambda: statuses(recorder) == HEALTHY)
@@ -116,15 +114,14 @@ def test_start_up_that_hangs(start: Callable[..., Any], fake: Any) -> None:
     fake.set("hang_init", 1)
     recorder = start()
     recorder.until(lambda: fake.get("hanging"))
-    recorder.skew_s = 59.0 - 30.0  # the driver may take a minute to start its GPUs
     recorder.check()
+    recorder.check(ahead_s=29.0)  # the driver may take a minute to start its GPUs
     assert recorder.health("hang") == []
-    recorder.skew_s = 61.0
-    recorder.check()
+    recorder.later(61.0)
     ((_, detail),) = recorder.health("hang")
     assert detail.startswith("nvmlInit has not returned for 6")
     fake.set("hang_init", 0)
-    recorder.skew_s += 1.0
+    recorder.revive()
     recorder.fresh()
     assert statuses(recorder) == HEALTHY
 
@@ -133,20 +130,18 @@ def test_not_endlessly_many_children_hang(start: Callable[..., Any], fake: Any) 
     fake.set("hang_init", 1)
     recorder = start()
     for stuck in range(1, 5):
-        recorder.until(lambda: recorder.worker.pid)
         recorder.until(lambda n=stuck: fake.get("hanging") == n)
-        recorder.skew_s += 100.0
         recorder.check()
+        recorder.later(100.0)
         assert len(recorder.worker.stuck_pids) == stuck
-    for _ in range(3):
-        recorder.skew_s += 100.0
-        recorder.check()
+        recorder.later(100.0)
     assert recorder.worker.pid is None
     assert [d[:39] for _, d in recorder.health("hang")].count(
         "no GPU telemetry: 4 children hang in NV"
     ) == 1
     fake.set("hang_init", 0)
     recorder.until(lambda: not recorder.worker.stuck_pids)
+    recorder.revive(100.0)
     recorder.fresh()
     assert statuses(recorder) == HEALTHY
 
@@ -180,19 +175,34 @@ def test_a_gpu_that_wants_a_reset(start: Callable[..., Any], fake: Any) -> None:
     assert any("reset required" in detail for _, detail in recorder.health("lost"))
 
 
-def test_an_unknown_error_is_told_once_and_the_values_are_null(
-    start: Callable[..., Any], fake: Any
+def test_a_gpu_that_answers_nothing_is_told_so(
+    start: Callable[..., Any], fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(device, "PING_S", 0.1)
     recorder = start()
     recorder.fresh()
     fake.set("unknown_mask", 1 << 2)
-    recorder.until(lambda: recorder.gpus()[2]["power_w"] is None)
+    recorder.until(lambda: statuses(recorder)[2] == "no answer")
     recorder.fresh()
-    recorder.fresh()
+    assert recorder.gpus()[2]["power_w"] is None
     errors = [detail for _, detail in recorder.health("error")]
-    assert sum("nvmlDeviceGetPowerUsage" in detail for detail in errors) == 1
+    assert sum("nvmlDeviceGetPowerUsage: Unknown Error (999)" in detail for detail in errors) == 1
     fake.set("unknown_mask", 0)
-    recorder.until(lambda: recorder.gpus()[2]["power_w"] == 300.0)
+    recorder.until(lambda: statuses(recorder) == HEALTHY)
+
+
+def test_a_session_with_a_lost_gpu_is_begun_anew(
+    start: Callable[..., Any], fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVML lists the devices once; a GPU that was reset is seen by a new child only."""
+    monkeypatch.setattr(session, "RENEW_S", 0.1)
+    fake.set("lost_mask", 1)
+    recorder = start()
+    pid = recorder.worker.pid
+    recorder.until(lambda: recorder.worker.pid not in (None, pid))
+    fake.set("lost_mask", 0)
+    recorder.until(lambda: len(recorder.gpus()) == 8 and statuses(recorder) == HEALTHY)
+    assert recorder.health("error") == []
 
 
 def test_a_driver_reload(start: Callable[..., Any], fake: Any) -> None:
@@ -201,11 +211,10 @@ def test_a_driver_reload(start: Callable[..., Any], fake: Any) -> None:
     fake.set("driver_loaded", 0)
     recorder.until(lambda: recorder.health("lost"))
     assert "the NVIDIA kernel driver is not loaded" in recorder.health("lost")[0][1]
-    recorder.skew_s += 1.0
+    recorder.revive()
     recorder.until(lambda: recorder.health("absent"))  # the first try finds it away
-    assert recorder.worker.pid is None
     fake.set("driver_loaded", 1)
-    recorder.skew_s += 30.0
+    recorder.revive(30.0)
     recorder.fresh()
     assert statuses(recorder) == HEALTHY
 
@@ -216,11 +225,14 @@ def test_a_driver_that_was_replaced_under_us(start: Callable[..., Any], fake: An
     fake.set("version_mismatch", 1)
     os.kill(recorder.worker.pid, signal.SIGTERM)
     recorder.until(lambda: recorder.worker.pid is None)
-    recorder.skew_s += 1.0
+    recorder.revive()
     recorder.until(lambda: any("two versions" in d for _, d in recorder.health("error")))
 
 
-def test_another_number_of_devices(start: Callable[..., Any], fake: Any) -> None:
+def test_another_number_of_devices(
+    start: Callable[..., Any], fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "COUNT_EVERY_S", 0.1)
     recorder = start()
     recorder.fresh()
     fake.set("device_count", 7)
@@ -241,7 +253,7 @@ def test_a_board_that_was_exchanged_while_no_child_ran(
     os.kill(recorder.worker.pid, signal.SIGKILL)
     fake.set("board", 42, 1)
     recorder.until(lambda: recorder.worker.pid is None)
-    recorder.skew_s += 1.0
+    recorder.revive()
     recorder.until(lambda: recorder.health("lost"))
     assert "000000000001, 0000:2b:00.0) is no longer shown" in recorder.health("lost")[0][1]
     assert any("000000000042" in detail for _, detail in recorder.health("ok"))
@@ -255,12 +267,11 @@ def test_no_library(start: Callable[..., Any], tmp_path: Path, library: Path) ->
     assert status == "absent"
     assert detail.startswith(f"{path} cannot be loaded: ")
     for _ in range(3):
-        recorder.skew_s += 10.0
-        recorder.check()
+        recorder.later(10.0)
     assert recorder.worker.pid is None
     assert len(recorder.health()) == 1
     path.symlink_to(library)
-    recorder.skew_s += 10.0
+    recorder.revive(10.0)
     recorder.fresh()
     assert statuses(recorder) == HEALTHY
 
@@ -270,19 +281,15 @@ def test_no_library(start: Callable[..., Any], tmp_path: Path, library: Path) ->
     reason="this host has an NVIDIA driver",
 )
 def test_no_driver_on_this_host(start: Callable[..., Any], fake: Any) -> None:
-    from trainwreck_agent.collector import Row
-
-    worker = NvmlWorker(None, 0.05)
-    worker.start()
-    rows: list[Row] = []
-    recorder = type(start())(worker, fake)
+    without = NvmlWorker(None, 0.05)
+    without.start()
+    recorder = type(start())(without, fake)
     recorder.until(lambda: recorder.health())
     assert recorder.health() == [
         ("absent", "libnvidia-ml.so.1 not found: no NVIDIA driver on this host")
     ]
-    assert worker.pid is None
-    assert rows == []
-    worker.stop()
+    assert without.pid is None
+    without.stop()
 
 
 @pytest.mark.parametrize(
@@ -312,7 +319,7 @@ def test_a_child_that_somebody_kills_is_told_and_replaced(start: Callable[..., A
     ((_, detail),) = recorder.health("error")
     assert f"(pid {pid}) was ended by signal 9 (SIGKILL)" in detail
     assert not exists(pid)
-    recorder.skew_s += 1.0
+    recorder.revive()
     recorder.fresh()
     assert recorder.worker.pid not in (None, pid)
     assert statuses(recorder) == HEALTHY
@@ -320,23 +327,19 @@ def test_a_child_that_somebody_kills_is_told_and_replaced(start: Callable[..., A
 
 def test_a_stopped_child_is_a_gap(start: Callable[..., Any]) -> None:
     recorder = start()
-    recorder.fresh()
-    pid = recorder.worker.pid
-
-    def asleep_outside_a_call() -> bool:
+    while not recorder.health("gap"):
+        recorder.fresh()
+        pid = recorder.worker.pid
         os.kill(pid, signal.SIGSTOP)
+        while state(pid) != "T":
+            os.sched_yield()
         recorder.check()
-        recorder.skew_s += 10.0
-        recorder.check()
-        if recorder.health("gap"):
-            return True
+        recorder.later(10.0)
         os.kill(pid, signal.SIGCONT)
-        return False
-
-    assert asleep_outside_a_call() or recorder.health("hang")
-    recorder.check()
-    assert len(recorder.health("gap", "hang")) == 1
-    os.kill(pid, signal.SIGCONT)
+        if recorder.worker.pid is None:  # it was stopped inside a call, which is a hang
+            recorder.revive(30.0)
+    ((_, detail),) = recorder.health("gap")
+    assert detail.endswith(f"the NVML child (pid {pid}) is in no call")
 
 
 def test_garbage_on_the_pipe_is_counted_and_skipped(start: Callable[..., Any]) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from trainwreck_agent.collector import Row
 from trainwreck_agent.nvml import wire
-from trainwreck_agent.nvml.progress import Progress, padded
+from trainwreck_agent.nvml.progress import Progress
 from trainwreck_agent.tables.gpu import GPU_PROCESS
 
 CELLS = st.one_of(st.none(), st.integers(-(1 << 63), (1 << 63) - 1), st.text())
@@ -80,7 +79,8 @@ def test_a_row_of_another_width_is_refused() -> None:
 def test_progress_tells_the_call_and_its_age() -> None:
     progress = Progress()
     assert progress.call(1.0) is None
-    progress.enter(padded("nvmlDeviceGetPowerUsage"), 3, 2_000_000_000)
+    progress.code("nvmlInit")
+    progress.enter(progress.code("nvmlDeviceGetPowerUsage"), 3, 2_000_000_000)
     call = progress.call(1e12)
     assert call is not None
     assert (call.name, call.device, call.deadline_s) == ("nvmlDeviceGetPowerUsage", 3, 2.0)
