@@ -217,6 +217,37 @@ NVME = Table(
     ),
 )
 
+BMC = Table(
+    "bmc",
+    "The management controller and what it says of the chassis; a row at the start and on change.",
+    (
+        text("firmware", "Firmware revision of the controller."),
+        text("restart_cause", "Why the system last started; NULL: unknown."),
+        flag("power_on", "The system is powered."),
+        flag("power_overload", "Shut down for an overload of the supply."),
+        flag("power_fault", "A fault in the main power."),
+        text("last_power_event", "What took the power away last; NULL: none is told."),
+        flag("cooling_fault", "A cooling or fan fault."),
+        flag("drive_fault", "A drive fault."),
+        flag("intrusion", "The chassis was opened."),
+    ),
+)
+
+BMC_EVENT = Table(
+    "bmc_event",
+    "Records of the management controller's event log (SEL). ts is when they were read.",
+    (
+        label("record", "Number of the record.", "BIGINT"),
+        gauge("bmc_time_us", "By the controller's own clock, µs since 1970 UTC; NULL: not set."),
+        flag("earlier", "It was in the log already when the recorder started."),
+        text("sensor_type", "power supply, memory, processor, critical interrupt, …"),
+        text("sensor", "Name of the sensor."),
+        text("event", "What happened, in the words of the specification."),
+        flag("asserted", "True: it began. False: it ended."),
+        text("data", "The three event bytes, hexadecimal."),
+    ),
+)
+
 PANIC_LOG = Table(
     "panic_log",
     "Lines that a dying kernel left in firmware or RAM (pstore). ts is when they were saved; they"
