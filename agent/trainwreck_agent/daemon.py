@@ -83,7 +83,7 @@ class Recorder:
         self.layout.create()
         self.layout.lock()
         self.host = Host(settings.host_root)
-        self.schedule = Schedule(self.host)
+        self.schedule = Schedule(self.host, settings.interval_s)
         self.sources: list[Source] = []
         self._health: list[Row] = []
         self._stopping = False
