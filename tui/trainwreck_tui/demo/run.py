@@ -132,7 +132,7 @@ def recorder(where: Folders, display: Display) -> Iterator[None]:
 
 def _wait_for_first_tick(process: subprocess.Popen[bytes], where: Folders, notes: Path) -> None:
     deadline_s = time.monotonic() + _RECORDER_START_S
-    while not _has_rows(where.data, {"cpu"}, 0):
+    while not has_rows(where.data, {"cpu"}, 0):
         if process.poll() is not None or time.monotonic() > deadline_s:
             told = notes.read_text(errors="replace").strip().splitlines()
             last = told[-1] if told else f"exit code {process.poll()}, nothing said"
@@ -140,7 +140,7 @@ def _wait_for_first_tick(process: subprocess.Popen[bytes], where: Folders, notes
         time.sleep(_POLL_S)
 
 
-def _has_rows(data: Path, tables: set[str], after_us: int) -> bool:
+def has_rows(data: Path, tables: set[str], after_us: int) -> bool:
     """Whether the live journal has a row of each table newer than a moment."""
     missing = set(tables)
     for path in (data / "journal").glob("*.tsv"):
@@ -235,7 +235,7 @@ def _let_recorder_finish(where: Folders, fault: Fault, ended_us: int, display: D
     wanted = {"cpu"} | ({"filesystem"} if fault is Fault.DISK_FULL else set())
     deadline_s = time.monotonic() + _LATE_ROWS_S
     while time.monotonic() < deadline_s:
-        if _has_rows(where.data, wanted, ended_us + 1_500_000):
+        if has_rows(where.data, wanted, ended_us + 1_500_000):
             return
         time.sleep(_POLL_S)
 

@@ -76,6 +76,11 @@ class Ring:
             chunks[receive][:] = np.frombuffer(got, np.float32)
         self._work = None
 
+    def close(self) -> None:
+        """Leave; the neighbours' collectives fail from now on."""
+        self._next.close()
+        self._previous.close()
+
     def _exchange(self, out: bytes, wanted_bytes: int) -> bytearray:
         """Send to the next and receive from the previous at once, so that no buffer can block."""
         got, rest = bytearray(), memoryview(out)
