@@ -32,6 +32,7 @@ from trainwreck_agent.tables.gpu import GPU
 DRIVERS = frozenset({"amdgpu"})
 _LOOK_EVERY = 10
 _CLOCK = re.compile(rb"^[0-9S]{1,3}: *([0-9]{1,6})M[Hh]z *(\*?)", re.M)
+_PAGE = re.compile(rb"^0x[0-9a-fA-F]{1,16} : 0x[0-9a-fA-F]{1,16} : ([RPF])\s*$", re.M)
 _ERRORS = re.compile(rb"^(ue|ce): ?([0-9]{1,19})", re.M)
 
 # Files by column. pcie_bw and gpu_metrics are left out: the first makes its reader wait a second,
@@ -109,6 +110,8 @@ class _Gpu:
             for name in host.list(f"{base}/ras")
             if name.endswith("_err_count")
         ]
+        self._bad_pages = f"{base}/ras/gpu_vram_bad_pages"
+        self._host = host
         self._sensors: dict[str, hwmon.Sensor] = {}
         self._limit: Attribute | None = None
         for folder in host.list(f"{base}/hwmon"):
@@ -135,6 +138,7 @@ class _Gpu:
         }
         if with_errors and self._errors:
             self._counted = errors([file.data() or b"" for file in self._errors])
+            self._counted |= bad_pages(self._host.read(self._bad_pages))
         told.update(self._counted)
         alive = any(file.there for file in self._numbers.values())
         told["status"] = "ok" if alive else "lost: the driver answers nothing"
@@ -165,6 +169,17 @@ def clocks(levels: bytes) -> tuple[int | None, int | None]:
     found = [(int(mhz), bool(star)) for mhz, star in _CLOCK.findall(levels)]
     now = next((mhz for mhz, star in found if star), None)
     return now, max((mhz for mhz, _ in found), default=None)
+
+
+def bad_pages(listed: bytes | None) -> dict[str, Value]:
+    """Pages taken out of use (R) and waiting to be (P) in lines ``0x1234 : 0x1000 : R``."""
+    if listed is None:
+        return {}
+    states = _PAGE.findall(listed)
+    return {
+        "retired_pages_uncorrected_count": states.count(b"R"),
+        "retired_pages_pending": int(b"P" in states),
+    }
 
 
 def errors(blocks: list[bytes]) -> dict[str, Value]:
