@@ -12,13 +12,18 @@ _GROWTH_MIN_BYTES = 96 * _MIB
 _FIT_MIN = 0.9
 """R² of a straight line: a leak grows evenly, a start-up jumps."""
 _SAMPLES_MIN = 5
-_TAIL_SAMPLES = 10
+_TAILS_SAMPLES = (6, 12, 60, None)
+"""The last samples up to the peak that are tried for a line; None: all."""
+_AGE_MIN_SAMPLES = 8
+"""A younger process is still starting."""
+_AFTER_PEAK_MAX_S = 5
+"""A MemoryError unwinds the stack and frees before the process is gone."""
 
 
 def find(recording: Recording) -> Iterator[Fact]:
-    """Yield the processes whose resident memory rose steadily up to their end."""
+    """Yield the processes whose resident memory rose steadily up to their end, or just before."""
     seen: set[tuple[str, int]] = set()
-    for tail in (_TAIL_SAMPLES, None):
+    for tail in _TAILS_SAMPLES:
         for row in recording.rows(_ramp_sql(recording, tail)):
             if (row["host"], row["pid"]) in seen:
                 continue
@@ -28,7 +33,7 @@ def find(recording: Recording) -> Iterator[Fact]:
             text = (
                 f"{rank}pid {row['pid']}: resident memory rose from"
                 f" {row['low_bytes'] / _MIB:.0f} to {row['high_bytes'] / _MIB:.0f} MiB in"
-                f" {row['seconds']:.0f} s, {rate:.1f} MiB/s up to its last sample"
+                f" {row['seconds']:.0f} s, {rate:.1f} MiB/s up to its peak"
             )
             sql = (
                 "SELECT ts, pid, rank, rss_bytes, cgroup_memory_bytes, cgroup_memory_max_bytes"
@@ -49,13 +54,14 @@ def _ramp_sql(recording: Recording, tail: int | None) -> str:
         " min(rss_bytes) AS low_bytes, max(rss_bytes) AS high_bytes,"
         " max(epoch(ts)) - min(epoch(ts)) AS seconds,"
         " regr_slope(rss_bytes, epoch(ts)) AS bytes_per_s"
-        " FROM (SELECT ts, host, pid, rank, rss_bytes FROM process"
-        f" WHERE {recording.during} AND role IN ('training', 'child')"
-        f" AND rss_bytes IS NOT NULL{newest})"
+        " FROM (FROM (SELECT *, arg_max(ts, rss_bytes) OVER p AS peak, max(ts) OVER p AS final,"
+        " count(*) OVER p AS age"
+        f" FROM process WHERE {recording.during} AND role IN ('training', 'child')"
+        " AND rss_bytes IS NOT NULL WINDOW p AS (PARTITION BY host, pid))"
+        f" WHERE age >= {_AGE_MIN_SAMPLES} AND ts <= peak AND final - peak <= INTERVAL {_AFTER_PEAK_MAX_S} SECOND{newest})"
         f" GROUP BY host, pid HAVING count(*) >= {_SAMPLES_MIN}"
         f" AND max(rss_bytes) - min(rss_bytes) >= {_GROWTH_MIN_BYTES}"
         " AND regr_slope(rss_bytes, epoch(ts)) > 0"
         f" AND regr_r2(rss_bytes, epoch(ts)) >= {_FIT_MIN}"
-        " AND arg_max(rss_bytes, ts) >= 0.95 * max(rss_bytes)"
         " ORDER BY high_bytes - low_bytes DESC"
     )

@@ -153,6 +153,14 @@ def test_a_leak_is_a_ramp_and_a_start_up_is_none(recorded: Recorded) -> None:
     assert fact.value == pytest.approx(600 * 2**20)
 
 
+def test_a_leak_that_was_freed_just_before_the_end_is_still_a_ramp(recorded: Recorded) -> None:
+    for at_s in range(20):
+        _process(recorded, at_s, 102, 43 if at_s == 19 else 50 + max(0, at_s - 8) * 50)
+        _process(recorded, at_s, 103, 43 if at_s >= 10 else 50 + at_s * 50)  # long over
+    (fact,) = recorded.facts()["process_memory_ramp"]
+    assert fact.component.rank == 2
+
+
 def test_a_slow_leak_over_minutes_is_a_ramp_too(recorded: Recorded) -> None:
     for at_s in range(0, 300, 3):
         _process(recorded, at_s, 102, 50 + at_s)
