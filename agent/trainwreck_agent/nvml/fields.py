@@ -120,7 +120,7 @@ ECC = {  # place: corrected, uncorrected since driver load; corrected, uncorrect
     "cbu": (None, 17, None, 28),
 }
 
-_RECORD = struct.Struct("<IIqqIIQ")  # nvmlFieldValue_t: id, scope, time, latency, type, return
+_ANSWER = struct.Struct("<24xIIQ")  # of nvmlFieldValue_t: value type, return code, value
 _SIGNED = {4: 64, 5: 32}
 _MASK = {1: 0xFFFFFFFF, 6: 0xFFFF}
 
@@ -174,8 +174,8 @@ class Batch(Generic[Key]):
         library.raw(name, self._device, handle, len(fields), self._array)
         found: list[tuple[Key, Value]] = []
         gone = False
-        for (key, _id, _scope, convert), (_, _, _, _, kind, result, word) in zip(
-            fields, _RECORD.iter_unpack(self._view), strict=True
+        for (key, _id, _scope, convert), (kind, result, word) in zip(
+            fields, _ANSWER.iter_unpack(self._view), strict=True
         ):
             if result == 0:
                 if kind == 3 or kind == 2:
@@ -201,7 +201,7 @@ class Batch(Generic[Key]):
 
     def _forget(self) -> None:
         """Drop the fields that the device does not have; they are not asked again."""
-        results = [record[5] for record in _RECORD.iter_unpack(self._view)]
+        results = [result for _, result, _ in _ANSWER.iter_unpack(self._view)]
         self._fields = [
             field
             for field, result in zip(self._fields, results, strict=True)

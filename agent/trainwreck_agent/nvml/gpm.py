@@ -42,7 +42,7 @@ class _Request(ctypes.Structure):
 
 
 _METRIC = struct.Struct("<IId24x")  # nvmlGpmMetric_t: id, return, value, names
-_NOTHING: tuple[Value, ...] = (None,) * len(METRICS)
+_NOTHING: list[Value] = [None] * len(METRICS)
 
 
 class Gpm:
@@ -56,7 +56,7 @@ class Gpm:
         self._have_one = False
         self._off = False
 
-    def read(self, handle: object) -> tuple[Value, ...]:
+    def read(self, handle: object) -> list[Value]:
         """What happened since the last call, as ``METRICS``; all None for the first one.
 
         Raises:
@@ -70,25 +70,25 @@ class Gpm:
         library = self._library
         request, view = self._requests[0]
         try:
-            library.call("nvmlGpmSampleGet", self._device, handle, self._samples[0])
+            library.raw("nvmlGpmSampleGet", self._device, handle, self._samples[0])
             self._samples.reverse()
             self._requests.reverse()
             if not self._have_one:
                 self._have_one = True
                 return _NOTHING
-            library.call("nvmlGpmMetricsGet", self._device, request)
+            library.raw("nvmlGpmMetricsGet", self._device, request)
         except CallFailed as error:
             self._have_one = False
             if error.code == NOT_SUPPORTED:
                 self._off = True
                 return _NOTHING
             raise
-        return tuple(
+        return [
             value * scale if result == 0 and value == value else None
             for (_, result, value), (_, scale) in zip(
                 _METRIC.iter_unpack(view), METRICS, strict=True
             )
-        )
+        ]
 
     def _begin(self, handle: object) -> bool:
         """Whether the device has GPM; its samples are made then."""
@@ -119,4 +119,4 @@ def _request(nvml: Any, older: Any, newer: Any) -> tuple[Any, memoryview]:  # no
     request.newer = ctypes.cast(newer, ctypes.c_void_p)
     for n, (number, _scale) in enumerate(METRICS):
         request.metrics[n].id = number
-    return request, memoryview(request).cast("B")[_Request.metrics.offset :]
+    return ctypes.byref(request), memoryview(request).cast("B")[_Request.metrics.offset :]

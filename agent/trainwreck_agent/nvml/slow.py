@@ -33,7 +33,7 @@ def tasks(gpu: Gpu) -> list[Task]:
         Task(10, one(gpu, "nvmlDeviceGetEnforcedPowerLimit", "power_limit_w", scale=1000)),
         Task(10, lambda: _fabric(gpu)),
         *(
-            Task(10, _links(gpu, batch))
+            Task(20, _links(gpu, batch))
             for batch in nvlink.link_batches(gpu.library, gpu.identity.index, links)
         ),
         Task(60, _ecc(gpu)),

@@ -11,7 +11,6 @@ on; what does not parse is counted, never guessed at. Nothing that is read is ex
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
 from trainwreck_agent.collector import Row, Value
@@ -35,7 +34,8 @@ LINE_MAX_BYTES = 4 << 20
 
 _CELL_TYPES = {int, float, str, bool, type(None)}
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
-_WIDE = re.compile(rb"[0-9]{19}")
+_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_WIDE = b"0" * 19
 """Only a line with so many digits together can hold an integer that 64 bits cannot."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 _decode = json.JSONDecoder().decode
@@ -136,7 +136,7 @@ class Decoder:
 
 def parse(line: bytes) -> Message | None:
     """The message in one line; None where it is none of ours."""
-    wide = _WIDE.search(line) is not None
+    wide = _WIDE in line.translate(_AS_ZEROS)
     try:
         found = _decode(line.decode("ascii"))
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ GPU = Table(
         gauge("memory_total_bytes", "Device memory."),
         gauge("sm_clock_mhz", "SM clock."),
         gauge("sm_clock_max_mhz", "Highest SM clock of the device; each 300 s."),
-        gauge("memory_clock_mhz", "Memory clock."),
+        gauge("memory_clock_mhz", "Memory clock; each 5 s."),
         gauge("temperature_c", "GPU core temperature, °C."),
         gauge("memory_temperature_c", "HBM temperature, °C."),
         gauge("temperature_slowdown_c", "The device's own slowdown limit, °C; each 300 s."),
@@ -193,7 +193,7 @@ GPU_EVENT = Table(
 
 NVLINK = Table(
     "nvlink",
-    "NVLinks of each GPU; each 10 s. NULL: this generation of link or driver does not tell.",
+    "NVLinks of each GPU; each 20 s. NULL: this generation of link or driver does not tell.",
     (
         label("uuid", "UUID of the device."),
         label("link", "Number of the link.", "BIGINT"),
