@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import duckdb
@@ -31,6 +31,8 @@ MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
 MEMORY_LIMIT = "128MB"
+ROW_GROUP_ROWS = 30_720
+"""Bounds the memory of writing a wide table, and lets a reader skip hours it does not want."""
 
 
 def seal(layout: Layout, through: int) -> Span | None:
@@ -168,6 +170,8 @@ def _database(layout: Layout) -> duckdb.DuckDBPyConnection:
         config={
             "threads": 1,
             "memory_limit": MEMORY_LIMIT,
+            # One thread reads the files one after the other: their order is kept without a buffer.
+            "preserve_insertion_order": False,
             "temp_directory": str(layout.state / "spill"),
         },
     )
@@ -180,7 +184,8 @@ def _write(
     beside = path.with_name(f".{path.name}")
     connection.execute(
         f"COPY (SELECT *, {span.active_us}::BIGINT AS segment FROM ({query}))"
-        f" TO {views.quote(str(beside))} (FORMAT parquet, COMPRESSION zstd)"
+        f" TO {views.quote(str(beside))}"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
     )
     beside.chmod(0o640)
     fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
@@ -215,22 +220,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.umask(0o027)
     layout = Layout(options.directory)
-    try:
-        layout.meta()
-        if options.prepare:
-            from trainwreck_agent import store
+    now_us = time.time_ns() // 1000
+    steps: list[Callable[[], object]] = [
+        layout.meta,
+        lambda: seal(layout, options.through),
+        lambda: merge(layout),
+        lambda: retain(layout, options.retain_days, options.max_bytes, now_us),
+        lambda: clean(layout, now_us),
+    ]
+    if options.prepare:
+        from trainwreck_agent import store
 
-            store.prepare(layout)
-            return 0
-        seal(layout, options.through)
-        merge(layout)
-        now_us = time.time_ns() // 1000
-        retain(layout, options.retain_days, options.max_bytes, now_us)
-        clean(layout, now_us)
-    except (OSError, duckdb.Error, DataDirectoryError) as error:
-        log.error("%s: not sealed: %s", options.directory, error)
-        return 1
-    return 0
+        steps = [layout.meta, lambda: store.prepare(layout)]
+    failed = 0
+    for step in steps:  # one that fails must not keep the next from making room
+        try:
+            step()
+        except (OSError, duckdb.Error) as error:
+            failed = 1
+            log.error("%s: %s", options.directory, str(error).splitlines()[0])
+        except DataDirectoryError as error:
+            log.error("%s", error)
+            return 1
+    return failed
 
 
 if __name__ == "__main__":
