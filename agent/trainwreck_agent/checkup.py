@@ -90,20 +90,21 @@ def _probe(host: Host) -> list[Signal]:
     worker.start()
     health: dict[str, list[str]] = {}
     until_s = time.monotonic() + PROBE_S
-    while health.keys() != kinds.keys() and time.monotonic() < until_s:
+    while not health.keys() >= kinds.keys() and time.monotonic() < until_s:
         if worker.fileno() >= 0:
             select.select([worker.fileno()], [], [], 0.2)
         for row in [*worker.read(), *worker.check(time.monotonic())]:
             cells = _health_cells(row)
-            if cells and cells[0] in kinds:
+            if cells and cells[0].split("/")[0] in kinds:  # a part of one: power/rapl
                 health[cells[0]] = cells
     worker.stop()
     found = []
-    for name, kind in kinds.items():
+    for name in sorted(kinds.keys() | health.keys()):
+        kind = kinds[name.split("/")[0]]
         cells = health.get(name, [name, "hang", f"no answer within {PROBE_S:g} s", "", "", "", ""])
         detail = cells[2].replace("\\\\", "\\") or None
         read_us = int(cells[6]) if cells[6].isdigit() else None
-        names = tuple(table.name for table in kind.tables)
+        names = tuple(t.name for t in kind.tables if t.name != "collector_health")
         found.append(Signal(name, cells[1], detail, names, read_us))
     return [*found, *_pushed(host)]
 
