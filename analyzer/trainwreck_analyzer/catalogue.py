@@ -1,0 +1,68 @@
+"""The signatures made ready for reading: which of them a line or a fact speaks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from trainwreck_analyzer.scan import Index, Scanner
+from trainwreck_analyzer.series import LITERALS as STEP_LITERALS
+from trainwreck_analyzer.signature import BUILT_IN, Signature, load
+from trainwreck_analyzer.tracebacks import HEADER
+
+NEAR_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A signature that matched a line, and what the pattern's groups say."""
+
+    signature: Signature
+    fields: dict[str, str]
+
+
+class Catalogue:
+    """Every signature, found by line or by kind of fact."""
+
+    def __init__(self, signatures: dict[str, Signature]) -> None:
+        self.signatures = signatures
+        self._by_log = [s for s in signatures.values() if s.logs]
+        self._index = Index()
+        for key, signature in enumerate(self._by_log):
+            for pattern in signature.logs:
+                self._index.add(pattern, key)
+        self._of_kind: dict[str, tuple[Signature, ...]] = {}
+
+    def scanner(self, more_literals: tuple[str, ...] = ()) -> Scanner:
+        """A scanner for the lines that a signature, a traceback or a step may be in."""
+        return Scanner([*self._index.literals, HEADER, *STEP_LITERALS, *more_literals])
+
+    def hits(self, line: str) -> list[Hit]:
+        """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
+        found = []
+        for key in self._index.possible(line):
+            match = self._by_log[key].match(line)
+            if match:
+                fields = {k: v for k, v in match.groupdict().items() if v is not None}
+                found.append(Hit(self._by_log[key], fields))
+        return found
+
+    def of_kind(self, kind: str) -> tuple[Signature, ...]:
+        """The signatures that a fact speaks for: by their id, or by their ``facts``."""
+        known = self._of_kind.get(kind)
+        if known is None:
+            known = tuple(s for s in self.signatures.values() if s.takes(kind) or s.id == kind)
+            self._of_kind[kind] = known
+        return known
+
+
+@cache
+def built_in() -> Catalogue:
+    """The catalogue that is shipped."""
+    return Catalogue(load(BUILT_IN))
+
+
+def from_folder(folder: Path) -> Catalogue:
+    """The catalogue of another folder."""
+    return Catalogue(load(folder))

@@ -1,0 +1,128 @@
+"""Which facts belong to one incident, and which are no incident at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from trainwreck_analyzer.catalogue import Catalogue
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.logs import Reading
+from trainwreck_analyzer.signature import Signature
+from trainwreck_analyzer.weigh import earlier
+
+APART = timedelta(minutes=30)
+"""Facts that are further apart than this belong to two incidents."""
+_WENT_ON_STEPS = 2
+_SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
+"""Domains of what a run can live through; the others' lines claim that it died."""
+_GENERIC = frozenset({"bare_exception", "python_traceback"})
+_LOWEST_WEIGHT = 1.0
+
+
+def cleaned(reading: Reading, catalogue: Catalogue) -> list[Fact]:
+    """The facts of a file without what is harmless, and with what the run survived marked."""
+    by_line: dict[int, list[Fact]] = {}
+    for fact in reading.facts:
+        by_line.setdefault(fact.line or 0, []).append(fact)
+    facts: list[Fact] = []
+    for same in by_line.values():
+        facts += _of_one_line(same, catalogue)
+    return [_marked(fact, reading, catalogue) for fact in facts]
+
+
+def _of_one_line(facts: list[Fact], catalogue: Catalogue) -> list[Fact]:
+    """One line's facts: harmless text silences weak readings, special beats generic."""
+    if len(facts) == 1:
+        return facts
+    noise = [f for f in facts if _role(f, catalogue) == "noise" and f.kind != "run_finished"]
+    if noise:
+        loud = [f for f in facts if _weight(f, catalogue) >= 4.0]
+        return loud or noise[:1]
+    special = [f for f in facts if f.kind not in _GENERIC]
+    return special or facts
+
+
+def _role(fact: Fact, catalogue: Catalogue) -> str:
+    return next((s.role for s in catalogue.of_kind(fact.kind)), "")
+
+
+def _weight(fact: Fact, catalogue: Catalogue) -> float:
+    return max((s.weight for s in catalogue.of_kind(fact.kind)), default=0.0)
+
+
+def _marked(fact: Fact, reading: Reading, catalogue: Catalogue) -> Fact:
+    if fact.evidence != "log" or fact.kind.startswith("series_"):
+        return fact
+    signatures = catalogue.of_kind(fact.kind)
+    if not signatures or all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):
+        return fact
+    if not _went_on(fact, reading):
+        return fact
+    return replace(fact, fields=fact.fields | {"run_went_on": "yes"})
+
+
+def _domain(signature: Signature) -> str:
+    from trainwreck_analyzer.causes import domain
+
+    return domain(signature.cause)
+
+
+def _went_on(fact: Fact, reading: Reading) -> bool:
+    """Whether the same log shows steps, each later than the last, after the line; or its end."""
+    line = fact.line or 0
+    if any(f.kind == "run_finished" and (f.line or 0) > line for f in reading.facts):
+        return True
+    before = [s.step for s in reading.steps if s.line < line and s.step is not None]
+    after = [s.step for s in reading.steps if s.line > line and s.step is not None]
+    if len(after) < _WENT_ON_STEPS:
+        return False
+    restarted = bool(before) and min(after) <= before[-1] and after[0] <= before[-1]
+    return bool(before) and not restarted
+
+
+def initiates(fact: Fact, catalogue: Catalogue) -> bool:
+    """Whether a fact by itself shows that something went wrong."""
+    if "run_went_on" in fact.fields or fact.evidence == "absence":
+        return False
+    return any(
+        s.alone and s.role != "noise" and (s.weight >= _LOWEST_WEIGHT or s.role == "symptom")
+        for s in catalogue.of_kind(fact.kind)
+    )
+
+
+def apart(facts: Sequence[Fact], catalogue: Catalogue) -> list[list[Fact]]:
+    """The facts of each incident, in order of time; facts without a time join the first."""
+    ordered = _in_order(facts)
+    groups: list[list[Fact]] = []
+    latest = None
+    for fact in (f for f in ordered if f.time is not None):
+        if latest is None or fact.time is None or fact.time - latest > APART:
+            groups.append([])
+        groups[-1].append(fact)
+        latest = fact.time
+    timeless = [f for f in ordered if f.time is None]
+    started = [g for g in groups if any(initiates(f, catalogue) for f in g)]
+    if not started:
+        every = [*timeless, *(f for g in groups for f in g)]
+        return [every] if any(initiates(f, catalogue) for f in every) else []
+    started[0] = [*timeless, *started[0]]
+    return started
+
+
+def _in_order(facts: Sequence[Fact]) -> list[Fact]:
+    return sorted(facts, key=_key)
+
+
+def _key(fact: Fact) -> tuple[float, int]:
+    return (fact.time.timestamp() if fact.time else 0.0, fact.order)
+
+
+def first(facts: Sequence[Fact]) -> Fact:
+    """The earliest of some facts."""
+    found = facts[0]
+    for fact in facts[1:]:
+        if earlier(fact, found):
+            found = fact
+    return found

@@ -1,0 +1,36 @@
+"""Which rank, local rank or host a log line speaks for."""
+
+from __future__ import annotations
+
+import re
+
+_RANK = re.compile(
+    r"(?:^|\s|\[)\[?[Rr]ank ?:?(?P<a>\d{1,6})\]"
+    r"|^\[default(?P<b>\d{1,4})\]:"
+    r"|^\s{0,3}(?P<c>\d{1,5}): "
+    r"|\b(?:global_)?[Rr]ank[ =:]{1,2}(?P<d>\d{1,6})\b"
+    r"|^\[(?P<e>\d{1,5})\]:? ",
+    re.ASCII,
+)
+_FILE = re.compile(
+    r"(?:rank|worker|task|attempt_\d+/)[-_.]?(?P<rank>\d{1,6})(?:\D|$)", re.IGNORECASE
+)
+
+
+def rank(line: str) -> int | None:
+    """The rank that a line names as its speaker; None where it names none."""
+    found = _RANK.search(line[:300])
+    if found is None:
+        return None
+    return int(next(g for g in found.groups() if g is not None))
+
+
+def rank_of_file(name: str) -> int | None:
+    """The rank that a file's name tells: ``rank3.log``, ``worker_12.out``, ``0/stderr.log``."""
+    found = _FILE.search(name)
+    if found:
+        return int(found["rank"])
+    parts = name.split("/")
+    if len(parts) > 1 and parts[-1] in ("stderr.log", "stdout.log") and parts[-2].isdigit():
+        return int(parts[-2])
+    return None

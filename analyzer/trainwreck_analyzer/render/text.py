@@ -1,0 +1,143 @@
+"""The diagnosis as plain text for a terminal: what broke, how sure, why, what to do."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+from trainwreck_analyzer.causes import causes
+from trainwreck_analyzer.verdict import Diagnosis, Evidence, Hypothesis, Incident, Victim
+
+WIDTH = 88
+_CONTROL = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_MOST_VICTIMS = 6
+_MOST_OTHERS = 3
+
+
+def to_text(diagnosis: Diagnosis) -> str:
+    """The whole diagnosis, ending in a line end; no line holds a control character."""
+    lines: list[str] = []
+    for number, incident in enumerate(diagnosis.incidents):
+        if number:
+            lines += ["", "─" * WIDTH, ""]
+        lines += _incident(incident)
+    if not diagnosis.incidents:
+        lines.append("No incident: nothing in the input shows that the run was hurt.")
+    lines += ["", *_inputs(diagnosis)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def clean(text: str) -> str:
+    """Text that cannot move the cursor or colour the terminal."""
+    return _CONTROL.sub("", text.replace("\t", "    ")).strip()
+
+
+def percent(confidence: float) -> str:
+    """A probability in whole percent."""
+    return f"{100 * confidence:.0f} %"
+
+
+def _incident(incident: Incident) -> Iterator[str]:
+    verdict = incident.verdict
+    title = causes()[verdict.cause].title
+    sure = "undecided" if verdict.cause == "unknown" else f"{percent(verdict.confidence)} sure"
+    yield f"{title.upper()}   {sure}   ({verdict.cause}, {verdict.domain})"
+    yield ""
+    yield from _wrapped(verdict.summary, "  ")
+    about = _about(incident)
+    if about:
+        yield ""
+        yield f"  {about}"
+    lead = next((h for h in incident.hypotheses if h.cause == verdict.cause), None)
+    if lead:
+        yield from _evidence("For", [e for e in lead.evidence if e.supports])
+        yield from _evidence("Against", [e for e in lead.evidence if not e.supports])
+    yield from _others(incident)
+    yield from _victims(incident.victims)
+    yield from _list("Do", incident.actions, numbered=True)
+    yield from _list("Not measured", incident.not_measured, numbered=False)
+
+
+def _about(incident: Incident) -> str:
+    run = incident.run
+    parts = []
+    if incident.start:
+        parts.append(incident.start.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    if run.framework:
+        parts.append(run.framework)
+    if run.job:
+        parts.append(f"job {run.job}")
+    if run.world_size:
+        parts.append(f"{run.world_size} ranks")
+    if run.last_step is not None:
+        parts.append(f"last step {run.last_step}")
+    return " · ".join(clean(p) for p in parts)
+
+
+def _evidence(title: str, items: list[Evidence]) -> Iterator[str]:
+    if not items:
+        return
+    yield ""
+    yield title
+    for item in items:
+        text = textwrap.shorten(clean(item.text), 3 * WIDTH, placeholder=" …")
+        yield from _wrapped(text, "    ", first="  • ")
+        where = f"{item.source}:{item.line}" if item.line is not None else item.source or item.kind
+        yield f"      {clean(where)}"
+
+
+def _others(incident: Incident) -> Iterator[str]:
+    others = [h for h in incident.hypotheses if h.cause != incident.verdict.cause]
+    shown = [h for h in others if h.confidence >= 0.02][:_MOST_OTHERS]
+    if not shown:
+        return
+    yield ""
+    yield "Else"
+    for other in shown:
+        yield f"  {percent(other.confidence):>5}  {_name(other)}"
+
+
+def _name(hypothesis: Hypothesis) -> str:
+    return causes()[hypothesis.cause].title
+
+
+def _victims(victims: tuple[Victim, ...]) -> Iterator[str]:
+    if not victims:
+        return
+    ranks = sorted({v.rank for v in victims if v.rank is not None})
+    named = f" (ranks {', '.join(map(str, ranks[:16]))}{' …' if len(ranks) > 16 else ''})"
+    yield ""
+    yield f"Victims: {len(victims)} loud lines are consequences{named if ranks else ''}"
+    for victim in victims[:_MOST_VICTIMS]:
+        who = f"rank {victim.rank}: " if victim.rank is not None else ""
+        yield "  • " + textwrap.shorten(who + clean(victim.text), WIDTH - 4, placeholder=" …")
+        yield "      " + textwrap.shorten(clean(victim.why), WIDTH - 6, placeholder=" …")
+    if len(victims) > _MOST_VICTIMS:
+        yield f"  … and {len(victims) - _MOST_VICTIMS} more"
+
+
+def _list(title: str, items: tuple[str, ...], *, numbered: bool) -> Iterator[str]:
+    if not items:
+        return
+    yield ""
+    yield title
+    for number, item in enumerate(items, 1):
+        mark = f"  {number}. " if numbered else "  • "
+        yield from _wrapped(clean(item), " " * len(mark), first=mark)
+
+
+def _inputs(diagnosis: Diagnosis) -> Iterator[str]:
+    for item in diagnosis.inputs:
+        bad = f", {item.unparsed_lines} unreadable" if item.unparsed_lines else ""
+        yield f"Read {clean(item.path)}: {item.kind.replace('_', ' ')}, {item.lines} lines{bad}"
+
+
+def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        clean(text),
+        WIDTH,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    ) or [""]

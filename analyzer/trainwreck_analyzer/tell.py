@@ -1,0 +1,124 @@
+"""What a verdict says in words: the summary, the victims, what was not measured, what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from trainwreck_analyzer.causes import causes
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.verdict import Component, Victim
+from trainwreck_analyzer.weigh import Support, Weighed
+
+_MOST_VICTIMS = 50
+_FIELD = re.compile(r"\{(\w+)\}")
+_UNMEASURED = {
+    "hardware": ("kernel", "telemetry"),
+    "memory": ("kernel", "telemetry"),
+    "architecture": ("telemetry",),
+    "algorithm": ("kernel",),
+    "software": ("kernel", "telemetry"),
+    "operational": ("scheduler",),
+    "none": ("kernel", "telemetry", "ranks", "scheduler"),
+}
+_WHY = {
+    "kernel": "No kernel log of the hosts was given: it would show or rule out Xid, ECC, OOM kills "
+    "and lost devices.",
+    "telemetry": "No recorder data was given: memory, GPU counters and process exits around that "
+    "time are not known.",
+    "scheduler": "No scheduler record was given (sacct, kubectl get events): it would say who "
+    "ended the job and why.",
+    "ranks": "Logs of other ranks were not given: the first failure may stand in one of them.",
+}
+
+
+def summary(cause: str, leading: Support | None, component: Component, symptoms: int) -> str:
+    """One or two sentences for a tired person."""
+    entry = causes()[cause]
+    if cause == "unknown" or leading is None:
+        if cause != "unknown":
+            return f"{entry.title}: {entry.means}."
+        loud = f" {symptoms} loud lines are consequences." if symptoms else ""
+        return f"Something went wrong, and what was given does not decide why.{loud}"
+    signature = leading.signature
+    fields = leading.fact.fields
+    said = _FIELD.sub(lambda m: fields.get(m[1], ""), signature.says).strip()
+    if not said or "  " in said or " ." in said:
+        said = signature.means or f"{entry.title}: {entry.means}"
+    where = place(component)
+    return f"{said.rstrip('.')}.{' ' + where + '.' if where else ''}"
+
+
+def place(component: Component) -> str:
+    """Where it happened, as far as it is known: ``Rank 3, host node1, GPU 0000:9b:00``."""
+    parts = []
+    if component.rank is not None:
+        parts.append(f"rank {component.rank}")
+    if component.host:
+        parts.append(f"host {component.host}")
+    gpu = component.gpu_uuid or component.pci or component.gpu
+    if gpu is not None:
+        parts.append(f"GPU {gpu}" if component.gpu or component.gpu_uuid else f"device {gpu}")
+    if component.device and component.device != gpu:
+        parts.append(component.device)
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[Victim, ...]:
+    """The loud lines that are consequences, and of what; one for each rank and signature."""
+    root = causes()[cause].title
+    found: list[Victim] = []
+    seen: set[tuple[str, int | None]] = set()
+    leading = weighed.leading.fact if weighed.leading else None
+    pairs = [(s, by.title) for s, by in weighed.explained]
+    pairs += [(s, root if cause != "unknown" else "a cause not seen here") for s in symptoms]
+    for support, of in pairs:
+        fact = support.fact
+        rank = fact.component.rank
+        same_line = (
+            leading is not None and fact.line == leading.line and fact.source == leading.source
+        )
+        if (support.signature.id, rank) in seen or same_line:
+            continue
+        seen.add((support.signature.id, rank))
+        why = f"{support.signature.title}: a consequence of {of[:1].lower() + of[1:]}"
+        if of.isupper() or of[:3].isupper():
+            why = f"{support.signature.title}: a consequence of {of}"
+        found.append(Victim(rank, fact.component.host, fact.text, why))
+    return tuple(found[:_MOST_VICTIMS])
+
+
+def component(leading: Support | None, facts: Sequence[Fact], cause: str) -> Component:
+    """What failed: from the leading evidence, filled up by facts of the same cause."""
+    if leading is None:
+        return Component()
+    own = leading.fact.component
+    return Component(
+        own.host, own.gpu, own.gpu_uuid, own.pci, own.rank, own.device or _device(leading.fact)
+    )
+
+
+def _device(fact: Fact) -> str | None:
+    return fact.fields.get("device")
+
+
+def not_measured(cause: str, facts: Sequence[Fact], have: set[str]) -> tuple[str, ...]:
+    """What would have decided it and was not there."""
+    wanted = _UNMEASURED[causes()[cause].domain]
+    return tuple(_WHY[name] for name in wanted if name not in have)
+
+
+def actions(cause: str, leading: Support | None, symptoms: Sequence[Support]) -> tuple[str, ...]:
+    """What to do first, then next; from the signatures."""
+    if leading is not None:
+        return tuple(leading.signature.do)
+    found: list[str] = []
+    for support in symptoms:
+        found += [d for d in support.signature.do if d not in found]
+    if not found:
+        found = [
+            "Give the logs of all ranks and the kernel log of the hosts to trainwreck diagnose.",
+            "Run the recorder (trainwreck record) before the next start.",
+        ]
+    return tuple(found[:5])

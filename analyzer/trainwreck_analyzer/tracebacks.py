@@ -1,0 +1,75 @@
+"""Python tracebacks in a log: which exception ended it, where it was raised, what came before.
+
+Understands chained tracebacks, prefixes before every line (``[rank3]:``, ``0: ``,
+``(Worker pid=7)``, a logger's time) and several ranks interleaved: only lines with the same prefix
+belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEADER = "Traceback (most recent call last)"
+LONGEST_LINES = 400
+_EXCEPTION = re.compile(
+    r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (?P<message>.*)|:?\s*)$", re.ASCII
+)
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
+_CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
+
+
+@dataclass(frozen=True, slots=True)
+class Traceback:
+    """One traceback and the line that names the exception."""
+
+    exception: str
+    message: str
+    line: int
+    """Offset of the exception's line from the header's line."""
+    files: tuple[str, ...]
+    """``file:function`` of the frames, outermost first."""
+    caused_by_earlier: bool
+    """Whether it says that it came out of the exception that was printed before it."""
+
+
+def read(lines: list[str], before: list[str]) -> Traceback | None:
+    """The traceback whose header is the first of ``lines``; None where it is cut off.
+
+    ``before`` are the few lines above the header, last one nearest.
+    """
+    prefix = lines[0][: lines[0].find(HEADER)].rstrip("+| ")
+    chained = any(words in line for line in before[-4:] for words in _CHAINED)
+    files: list[str] = []
+    for offset, raw in enumerate(lines[1:LONGEST_LINES], 1):
+        line = _without(raw, prefix)
+        if line is None:
+            continue
+        frame = _FRAME.match(line)
+        if frame:
+            files.append(f"{frame['file']}:{frame['function'] or '?'}")
+            continue
+        if not line.strip() or line[0] in " \t":
+            continue
+        found = _EXCEPTION.match(line.strip())
+        if found and HEADER not in line:
+            message = found["message"] or ""
+            return Traceback(found["type"], message, offset, tuple(files), chained)
+        if files:
+            return None
+    return None
+
+
+def _without(line: str, prefix: str) -> str | None:
+    """The line without the traceback's prefix; None where it belongs to somebody else."""
+    if not prefix.strip():
+        return None if _FOREIGN.match(line) else line
+    if line.startswith(prefix):
+        rest = line[len(prefix) :]
+        return rest[1:] if rest[:1] == " " and rest[1:2] != "" and rest[1] != " " else rest
+    # A logger puts its time only before the first line; a rank's prefix stands before each.
+    return line if not _RANKED.search(prefix) and not _FOREIGN.match(line) else None
+
+
+_RANKED = re.compile(r"rank ?\d|default\d|pid=|^\d+: |^\[\d+\]:? ", re.IGNORECASE)
+_FOREIGN = re.compile(r"^(?:\[(?:rank|default)?\d+\]:|\d{1,4}: |\(\w+ pid=)")
