@@ -55,6 +55,12 @@ class Accident:
         return "\n".join(lines)
 
 
+@pytest.fixture
+def accident_type() -> type[Accident]:
+    """For tests that make their own job."""
+    return Accident
+
+
 def pids_of_ranks(run_id: str) -> dict[int, int]:
     """Pid of each rank of a job that runs."""
     found = {}
