@@ -24,10 +24,13 @@ from trainwreck_agent.nvml.library import (
     DriverGone,
     Library,
 )
+from trainwreck_agent.nvml.process import Order
 from trainwreck_agent.nvml.progress import Progress
 from trainwreck_agent.nvml.session import Renew, Session
 
 PIPE_BYTES = 1 << 20
+STOPPED = 128 + signal.SIGTERM
+"""Exit code of a child that was told to end."""
 _FIRST_FD = 3
 
 
@@ -72,26 +75,21 @@ class Pipe:
             raise Gone from None
 
 
-def main(
-    fd: int,
-    progress: Progress,
-    library: str | None,
-    interval_s: float,
-    deadline_s: float,
-    known: tuple[wire.Device, ...],
-) -> NoReturn:
+def main(fd: int, progress: Progress, order: Order) -> NoReturn:
     """Run in the forked child until told to stop; never returns to the caller's code."""
     status = 1
     try:
         _become_child(fd)
         pipe = Pipe(_FIRST_FD)
         try:
-            pipe.send(_serve(pipe, progress, library, interval_s, deadline_s, known))
+            pipe.send(_serve(pipe, progress, order))
         except Exception:  # noqa: BLE001 — told to the recorder, which keeps it in its health table
             pipe.send(wire.end("error", traceback.format_exc(limit=-3)))
         status = 0
-    except (Stop, Gone):
+    except Gone:
         status = 0
+    except Stop:
+        status = STOPPED
     finally:
         os._exit(status)  # no clean-up of the recorder's objects, of which this is a copy
 
@@ -122,24 +120,18 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Stop
 
 
-def _serve(
-    pipe: Pipe,
-    progress: Progress,
-    path: str | None,
-    interval_s: float,
-    deadline_s: float,
-    known: tuple[wire.Device, ...],
-) -> bytes:
+def _serve(pipe: Pipe, progress: Progress, order: Order) -> bytes:
     """Read and send until something ends it; the last line to send."""
     loaded = False
     try:
-        library = Library(path, progress, deadline_s)
-        session = Session(library, known)
+        library = Library(order.library, progress, order.deadline_s)
+        session = Session(library, order.known)
         session.begin()
         loaded = True
         if not session.devices:
+            pipe.send(wire.rows(time.time_ns() // 1000, session.rows))
             return wire.end("absent", "the NVIDIA driver is loaded, but it shows no GPU")
-        _loop(pipe, session, interval_s)
+        _loop(pipe, session, order.interval_s)
     except DriverGone as gone:
         return wire.end(_status(gone.code, loaded), _detail(gone))
     except Renew:

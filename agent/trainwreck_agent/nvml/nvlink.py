@@ -19,6 +19,7 @@ Key = tuple[int, int, int]
 STATES = {0: "inactive", 1: "active", 2: "sleep"}
 _AT = {column.name: position for position, column in enumerate(NVLINK.columns)}
 _FEC_AT = _AT["fec_history"]
+LINK_AT, STATE_AT = _AT["link"], _AT["state"]
 _FEC = range(235, 251)
 
 _SCOPED: tuple[tuple[int, str, int, Convert | None], ...] = (  # the link is the field's scope

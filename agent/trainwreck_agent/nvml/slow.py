@@ -23,6 +23,7 @@ def tasks(gpu: Gpu) -> list[Task]:
     sm, memory = nvml.NVML_CLOCK_SM, nvml.NVML_CLOCK_MEM
     threshold = "nvmlDeviceGetTemperatureThreshold"
     links = inventory.link_count(gpu)
+    states = _LinkStates(gpu, links or 0)
     return [
         Task(5, _Processes(gpu).run),
         Task(5, one(gpu, "nvmlDeviceGetCurrPcieLinkGeneration", "pcie_link_generation")),
@@ -33,9 +34,10 @@ def tasks(gpu: Gpu) -> list[Task]:
         Task(10, one(gpu, "nvmlDeviceGetEnforcedPowerLimit", "power_limit_w", scale=1000)),
         Task(10, lambda: _fabric(gpu)),
         *(
-            Task(20, _links(gpu, batch))
+            Task(20, _links(gpu, batch, states))
             for batch in nvlink.link_batches(gpu.library, gpu.identity.index, links)
         ),
+        Task(5, states.run),
         Task(60, _ecc(gpu)),
         Task(60, lambda: _sram(gpu)),
         Task(60, lambda: _histogram(gpu)),
@@ -89,8 +91,40 @@ def _slow_fields(gpu: Gpu) -> Run:
     return run
 
 
-def _links(gpu: Gpu, batch: fields.Batch[nvlink.Key]) -> Run:
-    return lambda: nvlink.link_rows(gpu.identity.uuid, gpu.values(batch))
+def _links(gpu: Gpu, batch: fields.Batch[nvlink.Key], states: _LinkStates) -> Run:
+    return lambda: states.complete(nvlink.link_rows(gpu.identity.uuid, gpu.values(batch)))
+
+
+class _LinkStates:
+    """State of the links one by one, for devices before Hopper, which have no field for it."""
+
+    NAME = "nvmlDeviceGetNvLinkState"
+
+    def __init__(self, gpu: Gpu, links: int) -> None:
+        self._gpu = gpu
+        self._links = links
+        self._next = 0
+        self._states: dict[Value, Value] = {}
+
+    def complete(self, rows: list[Cells]) -> list[Cells]:
+        """The rows of links, with the state last read where a field told none."""
+        for _table, cells in rows:
+            if cells[nvlink.STATE_AT] is None:
+                if not self._states:  # the device is being begun: all of them, once
+                    for link in range(self._links):
+                        self._read(link)
+                cells[nvlink.STATE_AT] = self._states.get(cells[nvlink.LINK_AT])
+        return rows
+
+    def run(self) -> list[Cells]:
+        if self._states:
+            self._read(self._next)
+            self._next = (self._next + 1) % self._links
+        return []
+
+    def _read(self, link: int) -> None:
+        value = self._gpu.ask(self.NAME, link)
+        self._states[link] = None if value is None else nvlink.STATES.get(value)
 
 
 def _ecc(gpu: Gpu) -> Run:

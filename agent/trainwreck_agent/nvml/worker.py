@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import time
-from dataclasses import dataclass, field
-from typing import NoReturn
+from dataclasses import dataclass
 
 from trainwreck_agent.collector import Row, Value
-from trainwreck_agent.nvml import wire
-from trainwreck_agent.nvml.progress import NO_DEVICE, Call, Progress
+from trainwreck_agent.nvml import process, wire
+from trainwreck_agent.nvml.process import ChildProcess
+from trainwreck_agent.nvml.progress import NO_DEVICE, Call
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 from trainwreck_agent.tables.gpu import GPU
 
@@ -32,28 +31,6 @@ HEALTHY_S = 60.0
 LOOK_S, LOOK_ANYWAY_S = 10.0, 600.0
 """Where no driver was: how often its files are looked for, and how often it is tried anyway."""
 DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
-_READ_BYTES = 1 << 16
-_READS_MAX = 64
-
-
-@dataclass(slots=True)
-class _Child:
-    """A running child."""
-
-    pid: int
-    fd: int
-    """Our end of its pipe; -1 when it was closed."""
-    progress: Progress
-    started_s: float
-    decoder: wire.Decoder = field(default_factory=wire.Decoder)
-    end: wire.End | None = None
-    heard_s: float = 0.0
-    heard: bool = False
-    """Whether rows came since the last check."""
-    silent: bool = False
-    seen_ns: int = 0
-    """Start of the call that it was in at the last look; 0: in none."""
-    hung_device: int = NO_DEVICE
 
 
 @dataclass(slots=True)
@@ -77,8 +54,8 @@ class NvmlWorker:
         self._interval_s = interval_s
         self._deadline_s = deadline_s
         self._epoll = select.epoll()
-        self._child: _Child | None = None
-        self._abandoned: list[_Child] = []
+        self._child: ChildProcess | None = None
+        self._abandoned: list[ChildProcess] = []
         self._hangs: dict[int, _Hang] = {}
         self._devices: tuple[wire.Device, ...] = ()
         self._start_at_s: float | None = None
@@ -92,8 +69,9 @@ class NvmlWorker:
 
     def start(self) -> None:
         """Start the child; what becomes of it is told by ``check``."""
-        self._start_at_s = 0.0
-        self._spawn(time.monotonic())
+        self._start_at_s = time.monotonic()
+        with contextlib.suppress(OSError):  # told by ``check``, which tries again
+            self._spawn(self._start_at_s)
 
     def fileno(self) -> int:
         """For poll(): readable when rows are there; the same over the life of the worker."""
@@ -112,18 +90,22 @@ class NvmlWorker:
     def read(self) -> list[Row]:
         """The rows that came, without waiting."""
         child = self._child
-        if child is None or child.fd < 0:
+        if child is None:
             return []
         rows: list[Row] = []
-        for _ in range(_READS_MAX):
-            try:
-                data = os.read(child.fd, _READ_BYTES)
-            except BlockingIOError:
-                break
-            if not data:
-                self._close(child)
-                break
-            rows += self._take(child, data)
+        bad_before = child.decoder.bad_lines
+        for message in child.messages():
+            if isinstance(message, wire.Devices):
+                self._devices = message.devices
+            elif isinstance(message, wire.End):
+                child.end = message
+            else:
+                child.heard = True
+                self._told = None
+                rows += message
+        if bad := child.decoder.bad_lines - bad_before:
+            what = f"{bad} lines from the NVML child (pid {child.pid}) are no messages; skipped"
+            rows.append(health("error", what, lost=child.decoder.bad_lines))
         return rows
 
     def check(self, now_monotonic: float) -> list[Row]:
@@ -132,7 +114,7 @@ class NvmlWorker:
         rows = self.read()
         child = self._child
         if child is not None:
-            if self._reaped(child):
+            if child.reaped():
                 rows += self._ended(child, now_monotonic)
             elif (call := child.progress.call(now_monotonic)) is None:
                 child.seen_ns = 0
@@ -153,116 +135,19 @@ class NvmlWorker:
         child, self._child = self._child, None
         if child is None:
             return
-        _terminate(child)
-        deadline_s = time.monotonic() + timeout_s
-        while not self._gone(child) and time.monotonic() < deadline_s:
-            if child.fd < 0:
-                time.sleep(0.005)  # its pipe is closed: it is in the kernel's exit
-                continue
-            self._epoll.poll(max(0.0, deadline_s - time.monotonic()), 1)
-            self._drop(child)
-        self._close(child)
-        self._abandoned.append(child)
-        self._reap_abandoned()
-
-    # -- one child ----------------------------------------------------------------------------
-
-    def _spawn(self, now_s: float) -> None:
-        """Fork. The child sees the signals that come meanwhile, by its own handlers.
-
-        Raises:
-            OSError: No process or descriptor is to be had.
-        """
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        progress = Progress()
-        progress.leave_out(self._left_out(now_s))
-        old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_child(writer, progress)
-        except OSError:
-            os.close(reader)
-            progress.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-            os.close(writer)
-        self._epoll.register(reader, select.EPOLLIN)
-        self._child = _Child(pid, reader, progress, now_s, heard_s=now_s)
-
-    def _be_child(self, writer: int, progress: Progress) -> NoReturn:
-        """Go on as the child. Its modules are imported here, so that we do not carry them."""
-        try:
-            from trainwreck_agent.nvml import child
-
-            child.main(
-                writer,
-                progress,
-                self._library,
-                self._interval_s,
-                self._deadline_s,
-                self._devices,
-            )
-        finally:
-            os._exit(1)
-
-    def _take(self, child: _Child, data: bytes) -> list[Row]:
-        rows: list[Row] = []
-        bad_before = child.decoder.bad_lines
-        for message in child.decoder.feed(data):
-            if isinstance(message, wire.Devices):
-                self._devices = message.devices
-            elif isinstance(message, wire.End):
-                child.end = message
-            else:
-                child.heard = True
-                self._told = None
-                rows += message
-        if bad := child.decoder.bad_lines - bad_before:
-            what = f"{bad} lines from the NVML child (pid {child.pid}) are no messages; skipped"
-            rows.append(health("error", what, lost=child.decoder.bad_lines))
-        return rows
-
-    def _close(self, child: _Child) -> None:
-        if child.fd >= 0:
-            self._epoll.unregister(child.fd)
-            os.close(child.fd)
-            child.fd = -1
-
-    def _drop(self, child: _Child) -> None:
-        """Take what is in the pipe of a child that is being stopped, for nobody."""
-        try:
-            while data := os.read(child.fd, _READ_BYTES):
-                del data
-            self._close(child)
-        except BlockingIOError:
-            return
-
-    def _reaped(self, child: _Child) -> bool:
-        """Whether the child ended; ``child.end`` says then why."""
-        try:
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-        except ChildProcessError:  # reaped by somebody else
-            pid, status = child.pid, 0
-        if pid == 0:
-            return False
-        if child.end is None:
-            child.end = wire.End("error", _how_it_ended(child.pid, status))
-        return True
-
-    def _gone(self, child: _Child) -> bool:
-        try:
-            return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            return True
+        child.terminate()
+        if child.wait(time.monotonic() + timeout_s):
+            child.progress.close()
+        else:
+            self._abandoned.append(child)
+        child.close_pipe()
 
     # -- what becomes of it -------------------------------------------------------------------
 
-    def _ended(self, child: _Child, now_s: float) -> list[Row]:
+    def _ended(self, child: ChildProcess, now_s: float) -> list[Row]:
         """The child ended by itself, or somebody ended it."""
         rows = self.read()  # what it wrote last
-        self._close(child)
+        child.close_pipe()
         child.progress.close()
         self._child = None
         end = child.end or wire.End("error", "the NVML child ended")
@@ -276,14 +161,14 @@ class NvmlWorker:
         self._retry(now_s, now_s - child.started_s)
         return rows + self._tell(end.status, end.detail)
 
-    def _give_up(self, child: _Child, call: Call, now_s: float) -> list[Row]:
+    def _give_up(self, child: ChildProcess, call: Call, now_s: float) -> list[Row]:
         """A call is over its deadline: leave the child in it, and go on without the device."""
         device = next((d for d in self._devices if d.index == call.device), None)
         if device is None and call.device != NO_DEVICE:
             device = wire.Device(call.device, None, None, None, None)
-        _terminate(child)
+        child.terminate()
         rows = self.read()
-        self._close(child)
+        child.close_pipe()
         child.hung_device = call.device
         self._abandoned.append(child)
         self._child = None
@@ -302,7 +187,7 @@ class NvmlWorker:
         self._retry(now_s, now_s - child.started_s)
         return rows
 
-    def _listen(self, child: _Child, now_s: float) -> list[Row]:
+    def _listen(self, child: ChildProcess, now_s: float) -> list[Row]:
         """Tell, once, that no sample came although the child is in no call."""
         if child.heard:
             child.heard, child.silent, child.heard_s = False, False, now_s
@@ -341,6 +226,19 @@ class NvmlWorker:
             return self._tell("error", f"cannot start the NVML child: {error.strerror}")
         return []
 
+    def _spawn(self, now_s: float) -> None:
+        self._child = process.start(
+            process.Order(
+                self._library,
+                self._interval_s,
+                self._deadline_s,
+                self._devices,
+                self._left_out(now_s),
+            ),
+            self._epoll,
+            now_s,
+        )
+
     def _due(self, now_s: float) -> bool:
         if self._start_at_s is None or now_s >= self._start_at_s:
             return self._start_at_s is not None
@@ -355,7 +253,7 @@ class NvmlWorker:
 
     def _reap_abandoned(self) -> None:
         for child in list(self._abandoned):
-            if self._reaped(child):
+            if child.reaped():
                 child.progress.close()
                 self._abandoned.remove(child)
 
@@ -392,20 +290,3 @@ def _gpu_row(device: wire.Device, status: str) -> Row:
         "status": status,
     }
     return Row(GPU, tuple(known.get(column.name) for column in GPU.columns))
-
-
-def _terminate(child: _Child) -> None:
-    """Ask the child to end after the call that it is in. Never SIGKILL: that froze GPUs."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child.pid, signal.SIGTERM)
-
-
-def _how_it_ended(pid: int, status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = "real-time"
-        return f"the NVML child (pid {pid}) was ended by signal {number} ({name}); a new one starts"
-    return f"the NVML child (pid {pid}) ended with code {os.WEXITSTATUS(status)}; a new one starts"

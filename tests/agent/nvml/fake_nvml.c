@@ -36,6 +36,7 @@
     GLOBAL(tick_calls_max, 0) /* calls from one wait for events to the next; written here */       \
     GLOBAL(has_power, 1)                                                                           \
     GLOBAL(has_gpm, 1)                                                                             \
+    GLOBAL(has_link_fields, 1)                                                                     \
     GLOBAL(has_nvlink5, 0)                                                                         \
     GLOBAL(has_ecc, 1)                                                                             \
     GLOBAL(process_count, 1)                                                                       \
@@ -330,6 +331,7 @@ static void link_field(handle h, struct field *f) {
     uint64_t us = now_us();
     if (f->scope != 0xFFFFFFFFu && f->scope >= LINKS) { f->result = INVALID_ARGUMENT; return; }
     int down = f->scope != 0xFFFFFFFFu && of(h, D_link_down_mask) >> f->scope & 1;
+    if (!knob(G_has_link_fields) && f->id >= 161 && f->id <= 165) return;
     switch (f->id) {
     case 138: case 139: u64(f, us / 1000 * (f->scope == 0xFFFFFFFFu ? LINKS : 1)); return;
     case 161: u64(f, 10 + f->scope); return;
@@ -388,6 +390,13 @@ ret nvmlDeviceGetFieldValues(handle h, int count, struct field *fields) {
     ENTER(h);
     if (count <= 0 || !fields) return INVALID_ARGUMENT;
     for (int n = 0; n < count; n++) fill(h, &fields[n]);
+    return OK;
+}
+
+ret nvmlDeviceGetNvLinkState(handle h, unsigned link, unsigned *active) {
+    ENTER(h);
+    if (link >= LINKS) return INVALID_ARGUMENT;
+    *active = !(of(h, D_link_down_mask) >> link & 1);
     return OK;
 }
 

@@ -225,6 +225,7 @@ def test_a_driver_that_was_replaced_under_us(start: Callable[..., Any], fake: An
     fake.set("version_mismatch", 1)
     os.kill(recorder.worker.pid, signal.SIGTERM)
     recorder.until(lambda: recorder.worker.pid is None)
+    assert "was told to end by SIGTERM" in recorder.health("error")[0][1]
     recorder.revive()
     recorder.until(lambda: any("two versions" in d for _, d in recorder.health("error")))
 
@@ -243,6 +244,18 @@ def test_another_number_of_devices(
     assert statuses(recorder) == ["ok"] * 7
     fake.set("device_count", 8)
     recorder.until(lambda: any("is new among" in d for _, d in recorder.health("ok")))
+
+
+def test_every_gpu_gone_at_once(start: Callable[..., Any], fake: Any) -> None:
+    recorder = start()
+    recorder.fresh()
+    os.kill(recorder.worker.pid, signal.SIGKILL)
+    recorder.until(lambda: recorder.worker.pid is None)
+    fake.set("device_count", 0)
+    recorder.revive()
+    recorder.until(lambda: recorder.health("absent"))
+    assert len(recorder.health("lost")) == 8
+    assert "it shows no GPU" in recorder.health("absent")[0][1]
 
 
 def test_a_board_that_was_exchanged_while_no_child_ran(

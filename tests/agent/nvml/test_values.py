@@ -171,6 +171,17 @@ def test_nvlinks(start: Callable[..., Any], fake: Any) -> None:
     assert gpu["nvlink_sent_bytes"] > links[0]["sent_bytes"]
 
 
+def test_nvlinks_of_a_device_that_has_no_field_for_their_state(
+    start: Callable[..., Any], fake: Any
+) -> None:
+    fake.set("has_link_fields", 0)
+    fake.set("link_down_mask", 1 << 2, 0)
+    recorder = start()
+    recorder.fresh()
+    states = [row["state"] for row in recorder.table("nvlink")[:18]]
+    assert states == ["active"] * 2 + ["inactive"] + ["active"] * 15
+
+
 def test_counters_of_nvlink_5(start: Callable[..., Any], fake: Any) -> None:
     fake.set("has_nvlink5", 1)
     recorder = start()
