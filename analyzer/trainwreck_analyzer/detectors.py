@@ -11,12 +11,18 @@ from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.series import Step, finite
 from trainwreck_analyzer.verdict import Component
 
-FEWEST_STEPS = 8
+FEWEST_STEPS = 5
 _WINDOW = 20
-_SPIKE_FACTOR = 2.0
+_SPIKE_RATIO = 0.3
 _LOWEST_RISE = 0.5
 """A rise below this, in the loss's own unit, is no spike however calm the loss was."""
-_OVERFLOW_RUN = 8
+_FEW_AFTER = 12
+"""Fewer steps than this after a rise do not say whether it stays."""
+_OVERFLOW_RUN = 5
+_WARM_UP_STEPS = 100
+"""Loss scaling starts high on purpose: overflows in the first steps are its search."""
+_STEP_TIME_RATIO = 0.04
+_DATA_SHARE = 0.5
 _SEQUENCE = re.compile(r"SeqNum=(\d+), OpType=(\w+)", re.ASCII)
 
 
@@ -24,7 +30,9 @@ def find(steps: Sequence[Step], facts: Sequence[Fact], path: str) -> Iterator[Fa
     """What the steps and the lines of one file add up to."""
     yield from _not_finite(steps, path)
     yield from _rises(steps, path)
-    yield from _overflows(facts)
+    yield from _overflows(steps, facts)
+    yield from _slower(steps, path)
+    yield from _data_bound(steps, path)
     yield from _disagreement(facts)
 
 
@@ -40,13 +48,11 @@ def _not_finite(steps: Sequence[Step], path: str) -> Iterator[Fact]:
         if step.loss is not None and not math.isfinite(step.loss):
             yield _fact("series_loss_not_finite", step, path, {})
             return
-    for step in steps:
-        if step.grad_norm is not None and not math.isfinite(step.grad_norm):
-            # One infinite norm is a skipped step of mixed precision; a row of them is not.
-            following = [s.grad_norm for s in steps if s.line >= step.line][:5]
-            if len(following) >= 5 and not any(finite(g) for g in following):
-                yield _fact("series_loss_not_finite", step, path, {})
-            return
+    bad = [s for s in steps if s.grad_norm is not None and math.isnan(s.grad_norm)]
+    known = [s for s in steps if s.grad_norm is not None]
+    # One NaN norm is a skipped step of mixed precision; when it stays, the run is lost.
+    if bad and known[-1] is bad[-1] and (len(bad) > 1 or len(known) <= 2 or bad[-1].loss == 0.0):
+        yield _fact("series_loss_not_finite", bad[0], path, {})
 
 
 def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
@@ -55,50 +61,91 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     losses = [s.loss or 0.0 for s in known]
     if len(losses) < FEWEST_STEPS:
         return
-    for i in range(4, len(losses)):
+    for i in range(min(4, len(losses) - 2), len(losses)):
         before = losses[max(0, i - _WINDOW) : i]
         level = median(before)
         spread = median([abs(x - level) for x in before])
         rise = losses[i] - level
-        if level <= 0 or rise < max(_LOWEST_RISE, (_SPIKE_FACTOR - 1) * level, 8 * spread):
+        if level <= 0 or rise < max(_LOWEST_RISE, _SPIKE_RATIO * level, 6 * spread):
             continue
         after = losses[i + 1 :]
         fields = {"before": f"{level:.3g}", "after": f"{losses[i]:.3g}"}
         came_back = any(x < level + 0.3 * rise for x in after)
         if came_back:
             yield _fact("series_loss_spike", known[i], path, fields)
-        elif len(after) >= 2 or losses[i] > 5 * level:
+        elif len(after) >= _FEW_AFTER or losses[i] > 5 * level:
             yield _fact("series_loss_diverged", known[i], path, fields)
+        elif after:
+            yield _fact("series_loss_rise", known[i], path, fields)
         return
 
 
-def _overflows(facts: Sequence[Fact]) -> Iterator[Fact]:
-    skipped = [f for f in facts if f.kind == "overflow_skipped"]
+def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
     run: list[Fact] = []
-    for fact in skipped:
+    for fact in facts:
+        if fact.kind != "overflow_skipped":
+            continue
         near = not run or (fact.line or 0) - (run[-1].line or 0) <= 12
         run = [*run, fact] if near else [fact]
-        if len(run) >= _OVERFLOW_RUN:
-            first = run[0]
-            yield Fact(
-                "series_overflow_run", first.text, "log", first.time, first.source, first.line,
-                order=first.order, component=first.component, fields=first.fields,
-            )  # fmt: skip
+        passed = [s.step for s in steps if s.line <= (fact.line or 0) and s.step is not None]
+        late = bool(passed) and passed[-1] > _WARM_UP_STEPS
+        if len(run) >= (_OVERFLOW_RUN if late else 5 * _OVERFLOW_RUN):
+            yield _again("series_overflow_run", run[0], {})
             return
+
+
+def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
+    return Fact(
+        kind, fact.text, "log", fact.time, fact.source, fact.line,
+        order=fact.order, component=fact.component, fields=fact.fields | fields,
+    )  # fmt: skip
+
+
+def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
+    """The steps took longer from one on, and stayed so: not the odd slow step."""
+    timed = [s for s in steps if s.step_time_s]
+    times = [s.step_time_s or 0.0 for s in timed]
+    if len(times) < FEWEST_STEPS:
+        return
+    for i in range(2, len(times) - 1):
+        before, after = times[max(0, i - _WINDOW) : i], times[i : i + _WINDOW]
+        level, now = median(before), median(after)
+        spread = max(abs(x - level) for x in before[-8:])
+        lowest = min(times[i:])
+        if now - level > max(_STEP_TIME_RATIO * level, 3 * spread) and lowest > level + spread:
+            fields = {"before": f"{level:.3g}", "after": f"{now:.3g}"}
+            yield _fact("series_step_time_shift", timed[i], path, fields)
+            return
+
+
+def _data_bound(steps: Sequence[Step], path: str) -> Iterator[Fact]:
+    shares = [
+        (s, s.data_time_s / s.step_time_s)
+        for s in steps
+        if s.data_time_s is not None and s.step_time_s
+    ]
+    if len(shares) >= 3 and median(share for _, share in shares) > _DATA_SHARE:
+        yield _fact("series_data_time_dominates", shares[0][0], path, {})
 
 
 def _disagreement(facts: Sequence[Fact]) -> Iterator[Fact]:
     """Ranks that timed out in different collectives: not all were at the same place."""
+    places: dict[int, tuple[int, Fact]] = {}
     seen: dict[str, Fact] = {}
     for fact in facts:
-        if fact.kind != "collective_timeout":
+        if fact.kind not in ("collective_timeout", "collective_mismatch"):
             continue
+        last = _ENQUEUED.search(fact.text)
+        if last and fact.component.rank is not None:
+            places.setdefault(fact.component.rank, (int(last[1]), fact))
         found = _SEQUENCE.search(fact.text)
-        if found:
+        if found and "caught collective operation timeout" in fact.text:
             seen.setdefault(found[1] + found[2], fact)
-    if len(seen) >= 2:
-        fact = sorted(seen.values(), key=lambda f: f.order)[1]
-        yield Fact(
-            "series_collectives_differ", fact.text, "log", fact.time, fact.source, fact.line,
-            order=fact.order, component=fact.component, fields=fact.fields,
-        )  # fmt: skip
+    if len({place for place, _ in places.values()}) >= 2:
+        behind = min(places.values(), key=lambda p: p[0])[1]
+        yield _again("series_collectives_differ", behind, {})
+    elif len(seen) >= 2:
+        yield _again("series_collectives_differ", min(seen.values(), key=lambda f: f.order), {})
+
+
+_ENQUEUED = re.compile(r"[Ll]ast enqueued (?:NCCL )?work: (\d+)", re.ASCII)

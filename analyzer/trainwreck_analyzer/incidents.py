@@ -18,6 +18,8 @@ _WENT_ON_STEPS = 2
 _SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
 """Domains of what a run can live through; the others' lines claim that it died."""
 _GENERIC = frozenset({"bare_exception", "python_traceback"})
+_SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
+"""The scheduler's own words: a clean end after them is their consequence."""
 _LOWEST_WEIGHT = 1.0
 
 
@@ -53,7 +55,7 @@ def _weight(fact: Fact, catalogue: Catalogue) -> float:
 
 
 def _marked(fact: Fact, reading: Reading, catalogue: Catalogue) -> Fact:
-    if fact.evidence != "log" or fact.kind.startswith("series_"):
+    if fact.evidence != "log" or fact.kind.startswith("series_") or fact.kind in _SCHEDULER:
         return fact
     signatures = catalogue.of_kind(fact.kind)
     if not signatures or all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):

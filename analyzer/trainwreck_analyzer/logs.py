@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -196,21 +196,7 @@ class _Reader:
             return
         time = self._time(block, start, plain)
         if step is not None and len(self._reading.steps) < MOST_STEPS:
-            self._reading.steps.append(
-                Step(
-                    step.line,
-                    text,
-                    time,
-                    step.rank,
-                    step.step,
-                    step.loss,
-                    step.grad_norm,
-                    step.learning_rate,
-                    step.loss_scale,
-                    step.step_time_s,
-                    step.epoch,
-                )  # fmt: skip
-            )
+            self._reading.steps.append(replace(step, text=text, time=time))
         around: list[str] | None = None
         for hit in hits:
             if hit.signature.near:
@@ -291,6 +277,11 @@ class _Reader:
             )  # fmt: skip
         )
 
+    def _names(self, fact: Fact) -> bool:
+        """Whether a fact of the catalogue may stand beside what the kernel's decoder said."""
+        signature = self._catalogue.signatures.get(fact.kind)
+        return signature is not None and signature.role == "cause" and signature.weight >= 3.0
+
     def _add_kernel_facts(self) -> None:
         reading = self._reading
         changed = _changed(self._path)
@@ -311,7 +302,7 @@ class _Reader:
             for f in kernel.facts(_text_lines(self._path), str(self._path), year=year)
         ]
         taken = {f.line for f in found}
-        reading.facts = [f for f in reading.facts if f.line not in taken] + found
+        reading.facts = [f for f in reading.facts if f.line not in taken or self._names(f)] + found
 
 
 def _text_lines(path: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-LITERALS = ("loss", "Loss", "LOSS")
+LITERALS = ("loss", "Loss", "LOSS", "elapsed time per iteration")
 _NUMBER = r"(?P<v>[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|NaN|NAN|inf|Inf|INF|Infinity))"
 _SEPARATOR = r"['\"]?\s{0,2}[:=]?\s{0,8}(?:tensor\()?"
 _STEP = re.compile(
@@ -35,7 +35,12 @@ _GRAD = re.compile(r"\b(?:global_)?grad(?:ient)?[_ ]norm" + _SEPARATOR + _NUMBER
 _RATE = re.compile(r"\b(?:lr|learning[_ ]rate)" + _SEPARATOR + _NUMBER, re.ASCII)
 _SCALE = re.compile(r"\bloss[_ ]scale" + _SEPARATOR + _NUMBER, re.ASCII)
 _EPOCH = re.compile(r"\b[Ee]poch" + _SEPARATOR + r"\[?(?P<v>\d+(?:\.\d+)?)", re.ASCII)
-_MS = re.compile(r"elapsed time per iteration \(ms\): (?P<v>[\d.]+)", re.ASCII)
+_TIME = re.compile(
+    r"elapsed time per iteration \((?P<unit>m?s)\): (?P<v>[\d.]+)"
+    r"|(?<![\w_])(?:iter_)?[Tt]ime:? {1,4}(?P<s>\d+\.\d+)",
+    re.ASCII,
+)
+_DATA = re.compile(r"\b[Dd]ata(?:[_ ]time)?:? {1,4}(?P<v>\d+\.\d+)", re.ASCII)
 _NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est", re.ASCII)
 
 
@@ -54,6 +59,8 @@ class Step:
     loss_scale: float | None = None
     step_time_s: float | None = None
     epoch: float | None = None
+    data_time_s: float | None = None
+    """Part of the step that waited for data."""
 
 
 def read(line: str, number: int, time: datetime | None, rank: int | None) -> Step | None:
@@ -61,10 +68,11 @@ def read(line: str, number: int, time: datetime | None, rank: int | None) -> Ste
     if len(line) > 2000:
         return None
     loss = _value(_LOSS, line)
-    if loss is None or _NOT_TRAINING.search(line):
+    if _NOT_TRAINING.search(line):
+        return None
+    if loss is None and "elapsed time per iteration" not in line:
         return None
     step = _STEP.search(line)
-    milliseconds = _value(_MS, line)
     return Step(
         number,
         line,
@@ -75,9 +83,22 @@ def read(line: str, number: int, time: datetime | None, rank: int | None) -> Ste
         _value(_GRAD, line),
         _value(_RATE, line),
         _value(_SCALE, line),
-        milliseconds / 1000 if milliseconds is not None else None,
+        _step_time_s(line),
         _value(_EPOCH, line),
+        _value(_DATA, line),
     )
+
+
+def _step_time_s(line: str) -> float | None:
+    found = _TIME.search(line)
+    if found is None:
+        return None
+    if found["s"]:
+        return float(found["s"])
+    try:
+        return float(found["v"]) / (1000 if found["unit"] == "ms" else 1)
+    except ValueError:
+        return None
 
 
 def _value(pattern: re.Pattern[str], line: str) -> float | None:

@@ -204,7 +204,7 @@ def _hits(signature: Signature, text: str) -> bool:
     from trainwreck_analyzer import kernel
 
     for line in text.splitlines():
-        decoded = kernel.decode(kernel.split(line)[2])
+        decoded = kernel.decode(kernel.split(line).text)
         if decoded is not None and signature.takes(decoded.kind):
             return True
     return False

@@ -21,6 +21,8 @@ from trainwreck_analyzer.verdict import Evidence, Hypothesis
 PRIOR_SHARE = 0.5
 """How much of the prior's logarithm counts: fleets differ tenfold, so it only breaks ties."""
 UNKNOWN_NATS = 1.3
+UNKNOWN_ALONE_NATS = 0.3
+"""Where no symptom is left to explain: the evidence itself is the incident."""
 TEMPERATURE = 1.25
 """Both fitted on labelled cases: see ``benchmarks``. Higher is less sure."""
 HIGHEST_CONFIDENCE = 0.97
@@ -93,13 +95,15 @@ def weigh(facts: Sequence[Fact], catalogue: Catalogue) -> Weighed:
     _add_leanings(score, found, by_cause)
     for cause in score:
         score[cause] += PRIOR_SHARE * math.log(causes()[cause].prior)
-    score["unknown"] = UNKNOWN_NATS + PRIOR_SHARE * math.log(causes()["unknown"].prior)
+    hurt = any(s.signature.role == "symptom" for s in found)
+    nats = UNKNOWN_NATS if hurt else UNKNOWN_ALONE_NATS
+    score["unknown"] = nats + PRIOR_SHARE * math.log(causes()["unknown"].prior)
     confidence = _softmax(score)
     ranked = sorted(confidence, key=lambda c: (-confidence[c], c))
     hypotheses = tuple(
         Hypothesis(c, domain(c), confidence[c], _evidence(c, found, facts, explained_by))
         for c in ranked
-        if confidence[c] >= 0.005 or c == "unknown"
+        if confidence[c] >= 0.001 or c == "unknown"
     )
     leading = None
     if ranked[0] != "unknown" and by_cause.get(ranked[0]):
