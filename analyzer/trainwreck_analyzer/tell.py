@@ -94,9 +94,14 @@ def component(leading: Support | None, facts: Sequence[Fact], cause: str) -> Com
     if leading is None:
         return Component()
     own = leading.fact.component
-    return Component(
-        own.host, own.gpu, own.gpu_uuid, own.pci, own.rank, own.device or _device(leading.fact)
-    )
+    pid = leading.fact.fields.get("pid")
+    known = [f.component for f in facts if pid and f.fields.get("pid") == pid]
+    rank = own.rank
+    if rank is None:
+        rank = next((c.rank for c in known if c.rank is not None), None)
+    host = own.host or next((c.host for c in known if c.host), None)
+    device = own.device or _device(leading.fact)
+    return Component(host, own.gpu, own.gpu_uuid, own.pci, rank, device)
 
 
 def _device(fact: Fact) -> str | None:

@@ -10,11 +10,22 @@ from trainwreck_analyzer import kernel
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, literal
 
+SIGNALS_OF_KIND = {
+    "cgroup_oom_kill": (9,),
+    "oom_kill": (9,),
+    "segfault": (11, 7),
+    "trap": (4, 5, 7, 8, 11),
+}
+"""Kinds that tell of the death of one process, and the signals that ended it."""
+_CONTEXT = frozenset({"oom_invoked", "oom_detail"})
 _COALESCE = timedelta(seconds=5)
 
 
 def find(recording: Recording) -> Iterator[Fact]:
-    """Yield what each known line means; repeats within 5 s are one fact with a count."""
+    """Yield what each known line means; repeats within 5 s are one fact with a count.
+
+    Left out: deaths of processes that are not of the jobs asked about.
+    """
     sql = (
         "SELECT ts, host, boot_id, seq, text FROM kernel_event"
         f" WHERE {recording.during} AND text IS NOT NULL ORDER BY ts, seq"
@@ -27,7 +38,11 @@ def find(recording: Recording) -> Iterator[Fact]:
         if decoded is None:
             continue
         pid = decoded.fields.get("pid", "")
-        rank = recording.rank_of_pid.get((row["host"], int(pid))) if pid.isdigit() else None
+        signals = SIGNALS_OF_KIND.get(decoded.kind, (9,) if decoded.kind in _CONTEXT else ())
+        number = int(pid) if pid.isdigit() else None
+        if signals and not recording.may_be_ours(row["host"], number, signals, row["ts"]):
+            continue
+        rank = None if number is None else recording.rank_of_pid.get((row["host"], number))
         component = replace(decoded.component, host=row["host"])
         if rank is not None:
             component = replace(component, rank=rank)

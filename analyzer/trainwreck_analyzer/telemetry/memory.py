@@ -12,8 +12,8 @@ _GROWTH_MIN_BYTES = 96 * _MIB
 _FIT_MIN = 0.9
 """R² of a straight line: a leak grows evenly, a start-up jumps."""
 _SAMPLES_MIN = 5
-_TAILS_SAMPLES = (6, 12, 60, None)
-"""The last samples up to the peak that are tried for a line; None: all."""
+_TAILS_SAMPLES = (None, 60, 12, 6)
+"""The last samples up to the peak that are tried for a line, the longest first; None: all."""
 _AGE_MIN_SAMPLES = 8
 """A younger process is still starting."""
 _AFTER_PEAK_MAX_S = 5
@@ -56,7 +56,8 @@ def _ramp_sql(recording: Recording, tail: int | None) -> str:
         " regr_slope(rss_bytes, epoch(ts)) AS bytes_per_s"
         " FROM (FROM (SELECT *, arg_max(ts, rss_bytes) OVER p AS peak, max(ts) OVER p AS final,"
         " count(*) OVER p AS age"
-        f" FROM process WHERE {recording.during} AND role IN ('training', 'child')"
+        f" FROM process WHERE {recording.during} AND {recording.of_job}"
+        " AND role IN ('training', 'child')"
         " AND rss_bytes IS NOT NULL WINDOW p AS (PARTITION BY host, pid))"
         f" WHERE age >= {_AGE_MIN_SAMPLES} AND ts <= peak"
         f" AND final - peak <= INTERVAL {_AFTER_PEAK_MAX_S} SECOND{newest})"

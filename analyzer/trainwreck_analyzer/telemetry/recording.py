@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,8 @@ from trainwreck_analyzer.verdict import Component, EvidenceKind
 
 Row = dict[str, Any]
 
+_NEAR_S = 10
+"""Kernel line and end of the process are told by two sources, each with its own delay."""
 _COMPONENT_OF_LABEL = {"uuid": "gpu_uuid", "pci": "pci", "rank": "rank", "host": "host"}
 
 
@@ -63,21 +65,47 @@ class Recording:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     @cached_property
-    def ends(self) -> list[Row]:
-        """Ends of training processes and their children, first first; see ``Window.pids``."""
-        sql = (
+    def _all_ends(self) -> list[Row]:
+        return self.rows(
             "SELECT ts, host, pid, parent_pid, name, role, rank, world_size, job, exit_code,"
             " signal, source, last_rss_bytes, cgroup FROM process_exit"
             f" WHERE {self.during} AND role IN ('training', 'child') ORDER BY ts, pid"
         )
-        found = self.rows(sql)
-        ours = {job_of(row) for row in found if row["pid"] in self.window.pids}
-        return [row for row in found if job_of(row) in ours] if ours else found
+
+    @cached_property
+    def ends(self) -> list[Row]:
+        """Ends of training processes and their children, first first; see ``Window.pids``."""
+        ours = {job_of(row) for row in self._all_ends if row["pid"] in self.window.pids}
+        return [row for row in self._all_ends if job_of(row) in ours] if ours else self._all_ends
+
+    @cached_property
+    def of_job(self) -> str:
+        """The condition on ``job`` that a row of ``process`` is of the jobs asked about."""
+        jobs = {row["job"] for row in self.ends}
+        if len(self.ends) == len(self._all_ends) or None in jobs or not jobs:
+            return "true"
+        return f"job IN ({', '.join(literal(job) for job in sorted(jobs))})"
 
     @cached_property
     def bad_ends(self) -> list[Row]:
         """The ends with a signal or an exit code other than 0."""
         return [row for row in self.ends if row["signal"] or row["exit_code"]]
+
+    def may_be_ours(
+        self, host: str, pid: int | None, signals: Collection[int], at: datetime
+    ) -> bool:
+        """Whether the death that a kernel line tells of can be one of the processes asked about.
+
+        True where no end was recorded on the host, so that nothing is known. A pid need not match
+        (a container has numbers of its own) if an end with such a signal is near in time.
+        """
+        here = [row for row in self.ends if row["host"] == host]
+        if not here or any(row["source"] != "connector" for row in here):
+            return True
+        near = timedelta(seconds=_NEAR_S)
+        return any(row["pid"] == pid for row in here) or any(
+            row["signal"] in signals and abs(row["ts"] - at) <= near for row in here
+        )
 
     @cached_property
     def rank_of_pid(self) -> dict[tuple[str, int], int]:

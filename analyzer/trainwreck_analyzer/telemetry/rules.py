@@ -26,6 +26,9 @@ class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where: str = "true"
     device: str = ""
     """The label that names the device."""
+    signal: int = 0
+    """Counts deaths by this signal: left out where the ends of the processes asked about were
+    recorded and none was by it. The counter is the whole host's."""
 
 
 class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +63,9 @@ def find(recording: Recording) -> Iterator[Fact]:
     """Yield a fact for every thing to which a rule applies."""
     for counter in rules().counter:
         for row in recording.rows(counter_sql(counter, recording.during)):
+            signals = (counter.signal,) if counter.signal else ()
+            if signals and not recording.may_be_ours(row["host"], None, signals, row["ts"]):
+                continue
             yield _fact(counter, row, recording.during, float(row["delta"]))
     for level in rules().level:
         for row in recording.rows(level_sql(level, recording.during)):

@@ -63,6 +63,8 @@ def find(recording: Recording) -> Iterator[Fact]:
     )
     by_reason: dict[str, list[tuple[Row, Thread, list[Thread]]]] = {}
     for row in recording.rows(sql):
+        if recording.of_job != "true" and (row["host"], row["pid"]) not in recording.rank_of_pid:
+            continue
         threads = parse(row["text"] or "")
         main = next((t for t in threads if t.name == "MainThread"), None)
         if main is not None:

@@ -49,7 +49,8 @@ def _idle(recording: Recording) -> Iterator[Fact]:
         "SELECT host, pid, any_value(rank) AS rank, min(ts) AS ts, max(ts) AS last,"
         " (max(user_ticks + system_ticks) - min(user_ticks + system_ticks)) / 100.0"
         " / nullif(max(epoch(ts)) - min(epoch(ts)), 0) AS cores"
-        f" FROM process WHERE rank IS NOT NULL AND ts BETWEEN {literal(start)} AND {literal(end)}"
+        f" FROM process WHERE rank IS NOT NULL AND {recording.of_job}"
+        f" AND ts BETWEEN {literal(start)} AND {literal(end)}"
         f" GROUP BY host, pid HAVING max(epoch(ts)) - min(epoch(ts)) >= {_IDLE_SPAN_S - 3}"
         " ORDER BY rank"
     )

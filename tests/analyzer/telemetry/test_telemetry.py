@@ -229,6 +229,54 @@ def test_kernel_lines_are_decoded_and_tied_to_the_rank_by_pid(recorded: Recorded
     assert fact.fields["pid"] == "102"
 
 
+OOM = "Memory cgroup out of memory: Killed process {pid} (python) total-vm:1kB, anon-rss:1kB"
+
+
+@pytest.mark.parametrize(
+    ("pid", "at_s", "ours"),
+    [
+        (102, 5, True),
+        (7, 5, True),  # the recorder is in a container: other numbers, the same moment
+        (7, 300, False),  # somebody else's process, long after
+    ],
+)
+def test_an_oom_kill_of_somebody_else_is_not_ours(
+    recorded: Recorded, pid: int, at_s: float, ours: bool
+) -> None:
+    recorded.end(5.1, 102, signal=9)
+    recorded.add("kernel_event", at_s, boot_id="b", seq=7, text=OOM.format(pid=pid))
+    assert ("cgroup_oom_kill" in recorded.facts()) is ours
+
+
+def test_the_hosts_oom_counter_does_not_speak_of_a_job_that_nothing_killed(
+    recorded: Recorded,
+) -> None:
+    recorded.counter(0, 0, 1, 1)
+    recorded.end(2, 102, exit_code=1)
+    recorded.add("kernel_event", 2, boot_id="b", seq=7, text=OOM.format(pid=7))
+    assert not {"oom_kill_counted", "cgroup_oom_kill"} & set(recorded.facts())
+
+
+def test_without_recorded_ends_an_oom_kill_is_kept(recorded: Recorded) -> None:
+    recorded.add("kernel_event", 2, boot_id="b", seq=7, text=OOM.format(pid=7))
+    assert "cgroup_oom_kill" in recorded.facts()
+
+
+def test_memory_and_stacks_of_another_job_are_left_out(recorded: Recorded) -> None:
+    for at_s in range(20):
+        _process(recorded, at_s, 202, 50 + at_s * 50, job="another")
+        _process(recorded, at_s, 102, 50, job="a")
+    for rank in range(3):
+        recorded.add("stack", 9, pid=200 + rank, rank=rank, reason="x", tool="py-spy",
+                     text=LOADER if rank else COLLECTIVE)  # fmt: skip
+    recorded.end(20, 102, exit_code=1)
+    recorded.end(20, 202, exit_code=1, job="another")
+    assert "process_memory_ramp" in recorded.facts()
+    assert not {"process_memory_ramp", "rank_outside_collective"} & set(
+        recorded.facts(frozenset({102}))
+    )
+
+
 def test_repeated_kernel_lines_are_one_fact_with_a_count(recorded: Recorded) -> None:
     line = "NVRM: Xid (PCI:0000:9b:00): 79, pid=4711, name=python, GPU has fallen off the bus."
     for number in range(3):
