@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.telemetry.recording import Recording, fact, literal
+from trainwreck_analyzer.telemetry.recording import Recording, fact
 
 
 def find(recording: Recording) -> Iterator[Fact]:
@@ -17,23 +17,16 @@ def find(recording: Recording) -> Iterator[Fact]:
 def _no_oom_kill(recording: Recording) -> Iterator[Fact]:
     """The kernel's count of OOM kills stood still across every bad end on a host."""
     for host in dict.fromkeys(row["host"] for row in recording.bad_ends):
-        times = [row["ts"] for row in recording.bad_ends if row["host"] == host]
-        sql = (
-            "SELECT host, min(ts) AS ts, max(ts) AS last, min(oom_kill_count) AS low,"
-            f" max(oom_kill_count) AS high, count(*) AS samples FROM vmstat"
-            f" WHERE host = {literal(host)} AND oom_kill_count IS NOT NULL AND {recording.during}"
-            " GROUP BY host"
-        )
-        for row in recording.rows(sql):
-            covered = row["ts"] < times[0] and row["last"] > times[0]
-            if not covered or row["low"] != row["high"]:
-                continue
+        first = next(row["ts"] for row in recording.bad_ends if row["host"] == host)
+        counter = recording.no_oom_kill(host, first)
+        if counter is not None:
+            row, sql = counter
             text = (
                 f"no OOM kill: the kernel's oom_kill counter stayed at {row['high']} from"
                 f" {row['ts']:%H:%M:%S} to {row['last']:%H:%M:%S} UTC, the end of the processes"
                 " included"
             )
-            told = {"ts": times[0], "host": host, "count": row["high"]}
+            told = {"ts": first, "host": host, "count": row["high"]}
             yield fact("no_oom_kill_counted", text, told, sql, evidence="absence")
 
 

@@ -30,7 +30,11 @@ def find(recording: Recording) -> Iterator[Fact]:
         first = " first of its job" if several and seen[job_of(row)] == 1 else ""
         text = f"{_who(row)} ended{first}: {_how(row)}"
         order = {**row, "order_in_job": seen[job_of(row)]}
-        yield fact(kind_of(row), text, order, _sql(recording, row))
+        kind, counter = kind_of(row), recording.no_oom_kill(row["host"], row["ts"])
+        if kind == "process_killed" and counter is not None:
+            kind = "process_killed_without_oom"
+            text += f"; no OOM kill: the kernel's counter stayed at {counter[0]['high']}"
+        yield fact(kind, text, order, _sql(recording, row))
     unclear = [
         r for r in recording.ends if r["signal"] is None and r["exit_code"] is None and not r["job"]
     ]

@@ -107,6 +107,24 @@ class Recording:
             row["signal"] in signals and abs(row["ts"] - at) <= near for row in here
         )
 
+    def oom_counter(self, host: str) -> tuple[Row, str] | None:
+        """What the host's counter of OOM kills did in the window, with its query; None: unread."""
+        sql = (
+            "SELECT host, min(ts) AS ts, max(ts) AS last, min(oom_kill_count) AS low,"
+            " max(oom_kill_count) AS high, count(*) AS samples FROM vmstat"
+            f" WHERE host = {literal(host)} AND oom_kill_count IS NOT NULL AND {self.during}"
+            " GROUP BY host"
+        )
+        found = self.rows(sql)
+        return (found[0], sql) if found else None
+
+    def no_oom_kill(self, host: str, at: datetime) -> tuple[Row, str] | None:
+        """The same where the counter was read before and after a moment and stood still."""
+        found = self.oom_counter(host)
+        if found is None or found[0]["low"] != found[0]["high"]:
+            return None
+        return found if found[0]["ts"] < at < found[0]["last"] else None
+
     @cached_property
     def rank_of_pid(self) -> dict[tuple[str, int], int]:
         """Rank of each training process that was seen, by host and pid."""

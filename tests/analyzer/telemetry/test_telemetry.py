@@ -137,6 +137,8 @@ def test_the_oom_counter_speaks_for_or_against_only_where_it_was_read(
     found = recorded.facts()
     assert ("oom_kill_counted" in found) is counted
     assert ("no_oom_kill_counted" in found) is absent
+    assert ("process_killed_without_oom" in found) is absent
+    assert ("process_killed" in found) is not absent
 
 
 def _process(recorded: Recorded, at_s: float, pid: int, rss_mib: float, **cells: Value) -> None:
