@@ -62,15 +62,23 @@ def rules() -> Rules:
 def find(recording: Recording) -> Iterator[Fact]:
     """Yield a fact for every thing to which a rule applies."""
     for counter in rules().counter:
-        for row in recording.rows(counter_sql(counter, recording.during)):
+        during = _during(counter, recording)
+        for row in recording.rows(counter_sql(counter, during)):
             signals = (counter.signal,) if counter.signal else ()
             if signals and not recording.may_be_ours(row["host"], None, signals, row["ts"]):
                 continue
-            yield _fact(counter, row, recording.during, float(row["delta"]))
+            yield _fact(counter, row, during, float(row["delta"]))
     for level in rules().level:
-        for row in recording.rows(level_sql(level, recording.during)):
+        during = _during(level, recording)
+        for row in recording.rows(level_sql(level, during)):
             value = None if row["value"] is None else float(row["value"])
-            yield _fact(level, row, recording.during, value)
+            yield _fact(level, row, during, value)
+
+
+def _during(rule: Counter | Level, recording: Recording) -> str:
+    """The condition on the rows: of the window, and of the jobs asked about where it tells."""
+    of_job = f" AND {recording.of_job}" if rule.view == "process" else ""
+    return recording.during + of_job
 
 
 def _fact(rule: Counter | Level, row: Row, during: str, value: float | None) -> Fact:

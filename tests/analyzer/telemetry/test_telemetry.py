@@ -266,15 +266,16 @@ def test_without_recorded_ends_an_oom_kill_is_kept(recorded: Recorded) -> None:
 
 def test_memory_and_stacks_of_another_job_are_left_out(recorded: Recorded) -> None:
     for at_s in range(20):
-        _process(recorded, at_s, 202, 50 + at_s * 50, job="another")
+        _process(recorded, at_s, 202, 50 + at_s * 50, job="another", cgroup="/another",
+                 cgroup_memory_bytes=99, cgroup_memory_max_bytes=100)  # fmt: skip
         _process(recorded, at_s, 102, 50, job="a")
     for rank in range(3):
         recorded.add("stack", 9, pid=200 + rank, rank=rank, reason="x", tool="py-spy",
                      text=LOADER if rank else COLLECTIVE)  # fmt: skip
     recorded.end(20, 102, exit_code=1)
     recorded.end(20, 202, exit_code=1, job="another")
-    assert "process_memory_ramp" in recorded.facts()
-    assert not {"process_memory_ramp", "rank_outside_collective"} & set(
+    assert {"process_memory_ramp", "cgroup_memory_at_limit"} <= set(recorded.facts())
+    assert not {"process_memory_ramp", "rank_outside_collective", "cgroup_memory_at_limit"} & set(
         recorded.facts(frozenset({102}))
     )
 

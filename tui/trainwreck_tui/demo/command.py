@@ -19,7 +19,11 @@ FAULTS = ("host-oom", "nan", "hang", "segfault", "disk-full", "exception")
     show_default=True,
     help="What really goes wrong.",
 )
-@click.option("--no-tui", is_flag=True, help="Print the verdict instead of opening the app.")
+@click.option(
+    "--no-tui",
+    is_flag=True,
+    help="Print the verdict and do not open the app; so too where stdout is no terminal.",
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -69,7 +73,7 @@ def _show(outcome: object, *, no_tui: bool) -> None:
     from trainwreck_tui.demo.run import Outcome
 
     assert isinstance(outcome, Outcome)
-    if no_tui:
+    if no_tui or not sys.stdout.isatty():
         from trainwreck_analyzer.render.text import to_text
 
         click.echo(to_text(outcome.diagnosis))
