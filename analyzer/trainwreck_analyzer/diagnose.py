@@ -117,7 +117,7 @@ def _add_telemetry(case: Case, data: Sequence[Path]) -> None:
         window = telemetry.Window(
             min(times) - BEFORE if times else datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
             max(times) + AFTER if times else datetime.fromisoformat("2262-01-01T00:00:00+00:00"),
-            frozenset(int(p) for f in case.facts if (p := f.fields.get("pid", "")).isdecimal()),
+            telemetry.pids_in(case.facts),
         )
         case.facts += telemetry.gather(connection, window)
         case.unmeasured += telemetry.not_measured(connection, window)

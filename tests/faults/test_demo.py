@@ -39,6 +39,32 @@ def test_a_rank_that_leaks_is_killed_by_the_kernel_and_called_host_oom(
     assert {v.rank for v in accident.incident.victims} >= {0, 1, 2, 3} - {accident.rank}
 
 
+def test_without_a_cgroup_the_allocation_fails_and_no_oom_kill_is_claimed(
+    demonstrated: Play, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sandbox, "_systemd_scope", lambda limit_bytes: None)
+    monkeypatch.setattr(sandbox, "_cgroup_parents", lambda proc: iter(()))
+    accident = demonstrated(Fault.HOST_OOM, seed=17)
+    assert "address-space limit (RLIMIT_AS)" in capfd.readouterr().err
+    assert accident.incident.verdict.component.rank == accident.rank, accident.told()
+    assert accident.incident.verdict.domain in ("memory", "software"), accident.told()
+    supporting = [e for e in accident.evidence if e.supports]
+    assert any("Unable to allocate" in e.text for e in supporting), accident.told()
+    assert not any(e.kind == "kernel" for e in supporting), accident.told()
+
+
+def test_in_a_user_namespace_the_disk_is_full_too(
+    demonstrated: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    really = sandbox._works
+    monkeypatch.setattr(sandbox, "_works", lambda p, *c: p[0] != "mount" and really(p, *c))
+    with sandbox.small_disk(tmp_path / "probe", 1 << 20) as place:
+        if place.kind == "limit":
+            pytest.skip("this user may not make a user namespace here")
+    accident = demonstrated(Fault.DISK_FULL, seed=18)
+    assert accident.cause == "disk_full", accident.told()
+
+
 def test_nan_is_called_divergence(demonstrated: Play) -> None:
     accident = demonstrated(Fault.NAN, seed=12)
     assert accident.cause == "nan_divergence", accident.told()

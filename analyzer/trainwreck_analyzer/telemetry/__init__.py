@@ -22,9 +22,9 @@ from trainwreck_analyzer.telemetry import (
     training,
 )
 from trainwreck_analyzer.telemetry.recording import Recording, in_turn
-from trainwreck_analyzer.telemetry.window import Window
+from trainwreck_analyzer.telemetry.window import Window, pids_in
 
-__all__ = ["Window", "gather", "not_measured"]
+__all__ = ["Window", "gather", "not_measured", "pids_in"]
 
 
 def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:

@@ -73,16 +73,21 @@ class Recording:
         )
 
     @cached_property
+    def _our_jobs(self) -> set[tuple[object, ...]]:
+        """The jobs of ``Window.pids``; empty: every job is asked about."""
+        return {job_of(row) for row in self._all_ends if row["pid"] in self.window.pids}
+
+    @cached_property
     def ends(self) -> list[Row]:
         """Ends of training processes and their children, first first; see ``Window.pids``."""
-        ours = {job_of(row) for row in self._all_ends if row["pid"] in self.window.pids}
+        ours = self._our_jobs
         return [row for row in self._all_ends if job_of(row) in ours] if ours else self._all_ends
 
     @cached_property
     def of_job(self) -> str:
         """The condition on ``job`` that a row of ``process`` is of the jobs asked about."""
-        jobs = {row["job"] for row in self.ends}
-        if len(self.ends) == len(self._all_ends) or None in jobs or not jobs:
+        jobs = {row["job"] for row in self.ends if row["job"] is not None}
+        if not self._our_jobs or not jobs:
             return "true"
         return f"job IN ({', '.join(literal(job) for job in sorted(jobs))})"
 

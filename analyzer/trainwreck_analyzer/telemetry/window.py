@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+
+from trainwreck_analyzer.fact import Fact
+
+_PID = re.compile(r"\b(?:pid[:= ]|process) ?(\d{1,10})\b", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +21,14 @@ class Window:
     pids: frozenset[int] = frozenset()
     """Processes that the logs of the job name. Where the recorder saw them, the ends of other
     jobs' processes on the same hosts are left out. Empty: every job of that time."""
+
+
+def pids_in(facts: Iterable[Fact]) -> frozenset[int]:
+    """Processes that the lines of training logs name, e.g. ``exitcode : -9 (pid: 4711)``."""
+    found: set[int] = set()
+    for fact in facts:
+        if fact.evidence == "log":
+            found.update(int(pid) for pid in _PID.findall(fact.text))
+            if (pid := fact.fields.get("pid", "")).isdecimal():
+                found.add(int(pid))
+    return frozenset(found)

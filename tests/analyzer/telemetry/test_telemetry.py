@@ -18,7 +18,15 @@ from trainwreck_agent.layout import Layout
 from trainwreck_agent.schema import tables
 from trainwreck_analyzer import signature
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.telemetry import Window, exits, gather, not_measured, rules, stacks
+from trainwreck_analyzer.telemetry import (
+    Window,
+    exits,
+    gather,
+    not_measured,
+    pids_in,
+    rules,
+    stacks,
+)
 from trainwreck_analyzer.telemetry.recording import literal
 
 START = datetime(2026, 11, 24, 9, 0, 0, tzinfo=UTC)
@@ -360,6 +368,33 @@ def test_facts_of_several_hosts_are_kept_apart(tmp_path: Path, prepared: Path) -
         roots.append(one.layout.root)
     facts = gather(store.connect(roots), Window(START, START + timedelta(minutes=1)))
     assert [(f.kind, f.component.host) for f in facts] == [("oom_kill_counted", "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "pids"),
+    [
+        ("  exitcode  : -9 (pid: 4711)", {4711}),
+        ("  traceback : Signal 9 (SIGKILL) received by PID 4711", {4711}),
+        ("W1124 api.py:1028] Sending process 4711 closing signal SIGTERM", {4711}),
+        ("local_rank: 1 (pid: 12) of binary: /usr/bin/python3", {12}),
+        ("rapid 12, step 13, process group 0", set()),
+    ],
+)
+def test_the_pids_that_a_log_names_are_found(text: str, pids: set[int]) -> None:
+    assert pids_in([Fact("k", text, "log")]) == pids
+    assert pids_in([Fact("k", text, "kernel")]) == frozenset()
+
+
+def test_a_job_that_still_runs_beside_ours_is_left_out(recorded: Recorded) -> None:
+    for rank in range(3):
+        _process(recorded, 8, 200 + rank, 50, job="another")
+        _process(recorded, 8, 100 + rank, 50, job="a")
+        for base, absent in ((100, 1), (200, 2)):
+            recorded.add("stack", 9, pid=base + rank, rank=rank, reason="x", tool="py-spy",
+                         text=LOADER if rank == absent else COLLECTIVE)  # fmt: skip
+    recorded.end(20, 102, exit_code=1)
+    (fact,) = recorded.facts(frozenset({102}))["rank_outside_collective"]
+    assert fact.component.rank == 1
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
