@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_COMMON = " etaoinsrldcmup0123456789.,:=-_/gfh"
+_COMMON = " eatoirnsl0123456789.dcmup,:=-_gf/h[]|'bTIN"
 """The characters of training logs, the most frequent first."""
 _SHORTEST = 4
 """Characters that must be left of a literal, lest half of all lines pass."""
