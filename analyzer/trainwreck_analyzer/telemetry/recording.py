@@ -133,7 +133,10 @@ class Recording:
     @cached_property
     def rank_of_pid(self) -> dict[tuple[str, int], int]:
         """Rank of each training process that was seen, by host and pid."""
-        sql = f"SELECT DISTINCT host, pid, rank FROM process WHERE {self.during} AND rank IS NOT NULL AND {self.of_job}"
+        sql = (
+            f"SELECT DISTINCT host, pid, rank FROM process WHERE {self.during}"
+            f" AND {self.of_job} AND rank IS NOT NULL"
+        )
         known = {(row["host"], row["pid"]): int(row["rank"]) for row in self.rows(sql)}
         ended = {(r["host"], r["pid"]): int(r["rank"]) for r in self.ends if r["rank"] is not None}
         return known | ended
