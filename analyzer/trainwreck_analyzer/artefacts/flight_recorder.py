@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from trainwreck_analyzer.artefacts import collectives, plain_pickle
@@ -26,21 +25,19 @@ _RANK_IN_NAME = re.compile(r"(\d{1,7})(?:\.(?:json|pickle|pkl|pt))?$", re.ASCII)
 _PAIR = re.compile(r"(send|recv) (\d{1,7})(->|<-)(\d{1,7})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    dump: Dump
-
-
 def read(paths: Sequence[Path]) -> list[Fact]:
     """The facts of the dumps of one run, the ranks that hold the others up first.
 
     Raises:
         Unreadable: One of the files is no dump, or no rank can be told from it.
     """
-    files = [_File(path, load(path)) for path in paths]
-    where = {file.dump.rank: str(file.path) for file in files}
-    first = str(paths[0]) if paths else None
+    return facts([(path, load(path)) for path in paths])
+
+
+def facts(files: Sequence[tuple[Path, Dump]]) -> list[Fact]:
+    """The same of dumps that are loaded."""
+    where = {dump.rank: str(path) for path, dump in files}
+    first = str(files[0][0]) if files else None
     return [
         Fact(
             kind=finding.kind,
@@ -52,7 +49,7 @@ def read(paths: Sequence[Path]) -> list[Fact]:
             component=finding.component,
             fields=finding.fields,
         )
-        for place, finding in enumerate(collectives.findings([file.dump for file in files]))
+        for place, finding in enumerate(collectives.findings([dump for _, dump in files]))
     ]
 
 

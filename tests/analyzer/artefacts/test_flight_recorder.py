@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainwreck_analyzer.artefacts import flight_recorder, plain_pickle, sniff
+from trainwreck_analyzer.artefacts import flight_recorder, gather, plain_pickle, sniff
 from trainwreck_analyzer.errors import Unreadable
 
 RECORDED = Path(__file__).parents[4] / "shared" / "fixtures" / "flight_recorder.tar.xz"
@@ -207,3 +207,20 @@ def test_any_plain_values_make_a_dump(value: dict[str, Any]) -> None:
     one = flight_recorder.to_dump(parsed, 0)
     two = flight_recorder.to_dump(parsed, 1)
     flight_recorder.collectives.findings([one, two])
+
+
+def test_artefacts_are_taken_out_of_a_folder_and_a_damaged_dump_stops_nothing(
+    tmp_path: Path,
+) -> None:
+    waiting = dump(call(9), enqueued=9)
+    paths = write(tmp_path, {0: waiting, 1: waiting, 2: dump(enqueued=8)})
+    torn = tmp_path / "_dump_3"
+    torn.write_bytes(pickle.dumps(waiting)[:-30])
+    log = tmp_path / "train.log"
+    log.write_text("step 1 loss 2.0\n")
+    got = gather([*paths, torn, log])
+    assert [(fact.kind, fact.component.rank) for fact in got.facts] == [
+        ("collective_rank_absent", 2)
+    ]
+    assert [item.kind for item in got.inputs] == ["flight_recorder"] * 3 + ["unknown"]
+    assert got.rest == (log,)
