@@ -54,18 +54,30 @@ def _us(time: datetime | None) -> int | None:
     return None if time is None else int(time.timestamp() * 1_000_000)
 
 
+def kept(data: Sequence[Path]) -> tuple[Incident, ...]:
+    """The incidents kept with the data; what cannot be read any more is left out."""
+    found: list[Incident] = []
+    for directory in data:
+        for path in sorted(Layout(directory).incidents.glob("*.json")):
+            try:
+                found += from_json(path.read_text()).incidents
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+    return tuple(found)
+
+
 def find(data: Sequence[Path], name: str) -> Diagnosis:
     """The kept diagnosis of the incident called ``name``; 'last' is the newest kept.
 
     Raises:
         Unreadable: There is none of that name; those that are there are listed.
     """
-    kept = [path for directory in data for path in Layout(directory).incidents.glob("*.json")]
-    wanted = [path for path in kept if path.stem == name]
-    if name == "last" and kept:
-        wanted = [max(kept, key=lambda path: path.stat().st_mtime)]
+    files = [path for directory in data for path in Layout(directory).incidents.glob("*.json")]
+    wanted = [path for path in files if path.stem == name]
+    if name == "last" and files:
+        wanted = [max(files, key=lambda path: path.stat().st_mtime)]
     if not wanted:
-        there = ", ".join(sorted(path.stem for path in kept)) or "none yet"
+        there = ", ".join(sorted(path.stem for path in files)) or "none yet"
         raise Unreadable(
             f"no incident {name!r}",
             ", ".join(map(str, data)),

@@ -1,0 +1,237 @@
+"""One incident: what broke, how sure, what to do, why, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+from trainwreck_analyzer.verdict import Evidence, Hypothesis, Incident
+
+from trainwreck_tui import units
+from trainwreck_tui.screen import BaseScreen
+from trainwreck_tui.session import pointer, title
+from trainwreck_tui.widgets.gauge import confidence
+from trainwreck_tui.widgets.lanes import Lanes
+
+WIDE_FROM = 110
+VICTIMS_SHOWN = 3
+SUMMARY_LINES = 3
+
+
+class IncidentScreen(BaseScreen):
+    """The verdict on one incident."""
+
+    HELP = """\
+# The verdict
+**Cause**: the first thing that went wrong, as far as the evidence tells. **Victims** are loud lines
+that are its consequences. The **percentage** is calibrated: of verdicts given with 80 %, 80 % are
+right. **Unknown** is an answer: there is an incident, and the evidence does not decide.
+
+`+` speaks for the cause, `−` against it. **Enter** on evidence opens the log at that line, or runs
+the query that shows the rows. `t` timeline, `l` log, `s` SQL, `y` copy the verdict, `e` export a
+report.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "timeline", "Timeline"),
+        Binding("l", "log", "Log"),
+        Binding("s", "sql", "SQL"),
+        Binding("e", "export", "Export"),
+        Binding("y", "copy", "Copy"),
+    ]
+
+    def __init__(self, incident: Incident) -> None:
+        super().__init__()
+        self.incident = incident
+        self._evidence: dict[str, Evidence] = {}
+
+    def compose(self) -> ComposeResult:
+        """Headline, reasons, and on wide screens the lanes beside them."""
+        yield Static(id="headline")
+        with Horizontal(id="body"):
+            yield OptionList(id="why")
+            yield Lanes(id="lanes")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Fill everything in; the telemetry follows when it is loaded."""
+        self._fill()
+        self._load()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Show the lanes where there is room."""
+        self.query_one("#lanes").display = event.size.width >= WIDE_FROM and bool(
+            self.trainwreck.session.data
+        )
+        self._fill()
+
+    @work(thread=True, exclusive=True)
+    def _load(self) -> None:
+        loaded = self.trainwreck.load_timeline(self.incident)
+        if loaded is not None:
+            self.app.call_from_thread(self.query_one("#lanes", Lanes).show, loaded)
+
+    def _fill(self) -> None:
+        self.query_one("#headline", Static).update(self._headline())
+        options = self.query_one("#why", OptionList)
+        kept = options.highlighted
+        self._evidence.clear()
+        options.clear_options()
+        options.add_options(list(self._options()))
+        if kept is not None and kept < options.option_count:
+            options.highlighted = kept
+        elif options.option_count:
+            options.action_first()
+
+    def _headline(self) -> Text:
+        verdict = self.incident.verdict
+        colour = self.colour("error" if verdict.cause != "unknown" else "warning")
+        text = Text(title(verdict.cause).upper(), f"bold {colour}")
+        gauge = confidence(verdict.confidence, colour, self.colour("quiet"))
+        gap = max(2, self.size.width - 4 - text.cell_len - gauge.cell_len)
+        text.append(" " * gap)
+        text.append_text(gauge)
+        text.append("\n" + verdict.summary, self.colour("foreground"))
+        text.append("\n" + self._where(), self.colour("quiet"))
+        return text
+
+    def _where(self) -> str:
+        incident, local = self.incident, self.trainwreck.session.local_time
+        part, run = incident.verdict.component, incident.run
+        words = []
+        if incident.start is not None:
+            shown = units.clock(incident.start, local=local, date=True)
+            words.append(f"{shown} {units.zone(incident.start, local=local)}")
+        words += [
+            f"{name} {value}"
+            for name, value in (
+                ("host", part.host), ("rank", part.rank), ("GPU", part.gpu), ("PCI", part.pci),
+                ("device", part.device), ("job", run.job), ("last step", run.last_step),
+            )
+            if value is not None
+        ]  # fmt: skip
+        if run.world_size:
+            words.append(units.count(run.world_size, "rank"))
+        return " · ".join(words) or "no time, host or rank is known"
+
+    def _options(self) -> Iterator[Option]:
+        incident = self.incident
+        if incident.actions:
+            yield self._heading("What to do")
+            for n, action in enumerate(incident.actions, 1):
+                yield Option(self._indented(f"{n}. ", action, "bold" if n == 1 else ""))
+        first, *others = incident.hypotheses or (None,)
+        if first is not None:
+            yield self._heading("Why")
+            yield from self._evidence_of(first, "e")
+        if others:
+            yield self._heading("Other causes")
+            for n, hypothesis in enumerate(others):
+                yield self._other(n, hypothesis)
+        yield from self._victims()
+        if incident.not_measured:
+            yield self._heading(f"Not measured ({len(incident.not_measured)})")
+            for text in incident.not_measured:
+                yield Option(self._indented("· ", text, self.colour("quiet")))
+
+    def _heading(self, text: str) -> Option:
+        return Option(Text(text, f"bold {self.colour('primary')}"), disabled=True)
+
+    def _indented(self, sign: str, words: str, style: str = "", tail: str = "") -> Text:
+        """A sign, the words folded beside it, and at the end of the last line where they stand."""
+        width = max(20, self.query_one("#why").size.width - 4 - len(sign))
+        lines = Text(words).wrap(self.app.console, width)
+        text = Text(sign, style)
+        text.append("\n".join(str(line).rstrip() for line in lines[:4]), style)
+        if len(lines) > 4:
+            text.append(" …", style)
+        if tail:
+            room = len(str(lines[min(len(lines), 4) - 1])) + len(tail) + 2 <= width
+            text.append("  " if room else "\n", style)
+            text.append(tail, self.colour("quiet"))
+        return _hang(text, len(sign))
+
+    def _evidence_of(self, hypothesis: Hypothesis, prefix: str) -> Iterator[Option]:
+        ordered = sorted(hypothesis.evidence, key=lambda e: not e.supports)
+        for n, evidence in enumerate(ordered):
+            sign = "+ " if evidence.supports else "− "
+            key = f"{prefix}{n}"
+            self._evidence[key] = evidence
+            style = "" if evidence.supports else self.colour("warning")
+            prompt = self._indented(sign, evidence.text.strip(), style, pointer(evidence))
+            yield Option(prompt, id=key)
+
+    def _other(self, n: int, hypothesis: Hypothesis) -> Option:
+        text = Text(f"{units.probability(hypothesis.confidence):>5}  {title(hypothesis.cause)}")
+        count = len(hypothesis.evidence)
+        if count:
+            best = max(hypothesis.evidence, key=lambda e: e.weight)
+            self._evidence[f"o{n}"] = best
+            text.append(f"  {best.text.strip()}", self.colour("quiet"))
+        text.truncate(max(20, self.query_one("#why").size.width - 4), overflow="ellipsis")
+        return Option(text, id=f"o{n}")
+
+    def _victims(self) -> Iterator[Option]:
+        victims = self.incident.victims
+        if not victims:
+            return
+        yield self._heading(f"Victims: {units.count(len(victims), 'loud line')}, consequences")
+        for victim in victims[:VICTIMS_SHOWN]:
+            who = f"rank {victim.rank}: " if victim.rank is not None else ""
+            text = Text(f"  {who}{victim.text.strip()}", self.colour("quiet"))
+            text.truncate(max(20, self.query_one("#why").size.width - 4), overflow="ellipsis")
+            yield Option(text)
+        if len(victims) > VICTIMS_SHOWN:
+            yield Option(Text(f"  and {len(victims) - VICTIMS_SHOWN} more", self.colour("quiet")))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Follow the pointer of the evidence."""
+        evidence = self._evidence.get(event.option_id or "")
+        if evidence is None:
+            return
+        source = Path(evidence.source) if evidence.source else None
+        if source is not None and evidence.line is not None and source.is_file():
+            self.trainwreck.open_log(source, evidence.line)
+        elif evidence.sql and self.trainwreck.session.data:
+            self.trainwreck.open_sql(evidence.sql)
+        else:
+            self.notify("This evidence points to nothing that can be opened here.")
+
+    def action_timeline(self) -> None:
+        """Open the timeline around this incident."""
+        self.trainwreck.open_timeline(self.incident)
+
+    def action_log(self) -> None:
+        """Open the log at the first evidence in it."""
+        path = self.trainwreck.session.log_of(self.incident)
+        if path is None:
+            self.notify("No log was read with this incident.")
+            return
+        evidence = self.incident.hypotheses[0].evidence if self.incident.hypotheses else ()
+        line = next((e.line for e in evidence if e.source == str(path) and e.line), None)
+        self.trainwreck.open_log(path, line)
+
+    def action_sql(self) -> None:
+        """Open the query box."""
+        self.trainwreck.open_sql(None)
+
+    def action_export(self) -> None:
+        """Write the report beside where the app was started."""
+        self.trainwreck.export_report(self.incident)
+
+    def action_copy(self) -> None:
+        """Copy the verdict as text."""
+        self.trainwreck.copy_verdict(self.incident)
+
+
+def _hang(text: Text, indent: int) -> Text:
+    """The text with every line but the first indented."""
+    lines = text.split("\n")
+    return Text("\n" + " " * indent).join(lines)

@@ -1,0 +1,97 @@
+"""The incidents, newest first; where there is none, a calm word about what was read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+from trainwreck_analyzer.verdict import Incident
+
+from trainwreck_tui import units
+from trainwreck_tui.screen import BaseScreen
+from trainwreck_tui.session import title
+from trainwreck_tui.widgets.gauge import bar
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class IncidentsScreen(BaseScreen):
+    """The list."""
+
+    HELP = """\
+# Incidents
+**Enter** opens one. `t` shows the newest telemetry without an incident, `s` asks the data with SQL,
+`r` reads everything again. Incidents that were diagnosed earlier and kept with the data are listed
+too.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "timeline", "Timeline"),
+        Binding("s", "sql", "SQL"),
+        Binding("r", "again", "Read again"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """Headline and list."""
+        yield Static(id="headline")
+        yield OptionList(id="list")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Fill the list."""
+        session = self.trainwreck.session
+        incidents = sorted(session.incidents(), key=lambda i: i.start or _EPOCH, reverse=True)
+        options = self.query_one(OptionList)
+        options.display = bool(incidents)
+        for incident in incidents:
+            options.add_option(Option(self._row(incident), id=incident.id))
+        self.query_one("#headline", Static).update(self._headline(len(incidents)))
+
+    def _headline(self, count: int) -> Text:
+        session = self.trainwreck.session
+        if count:
+            return Text(units.count(count, "incident"), f"bold {self.colour('primary')}")
+        text = Text("No incident found.", f"bold {self.colour('success')}")
+        text.append("\n\nRead:", self.colour("quiet"))
+        for entry in session.diagnosis.inputs if session.diagnosis else ():
+            kind = entry.kind.replace("_", " ")
+            text.append(f"\n  {entry.path}  {kind}, {units.count(entry.lines, 'line')}")
+        for directory in session.data:
+            text.append(f"\n  {directory}  telemetry")
+        text.append("\n\nt shows the telemetry, s asks it with SQL, ? helps.", self.colour("quiet"))
+        return text
+
+    def _row(self, incident: Incident) -> Text:
+        verdict, part = incident.verdict, incident.verdict.component
+        local = self.trainwreck.session.local_time
+        text = Text(units.clock(incident.start, local=local, date=True).ljust(20))
+        text.append(f"{title(verdict.cause)[:28]:28} ", "bold")
+        text.append(bar(verdict.confidence, 5), self.colour("error"))
+        text.append(f" {units.probability(verdict.confidence):>5}  ")
+        who = [f"rank {part.rank}" if part.rank is not None else "", part.host or "",
+               incident.run.job or ""]  # fmt: skip
+        text.append(" · ".join(word for word in who if word), self.colour("quiet"))
+        return text
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Open an incident."""
+        for incident in self.trainwreck.session.incidents():
+            if incident.id == event.option_id:
+                self.trainwreck.open_incident(incident)
+                return
+
+    def action_timeline(self) -> None:
+        """The newest telemetry, with no incident in it."""
+        self.trainwreck.open_timeline(None)
+
+    def action_sql(self) -> None:
+        """Open the query box."""
+        self.trainwreck.open_sql(None)
+
+    def action_again(self) -> None:
+        """Read everything again."""
+        self.trainwreck.start_reading()
