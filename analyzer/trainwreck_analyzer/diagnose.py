@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from trainwreck_analyzer import detectors, incidents, logs, source, tell
+from trainwreck_analyzer import artefacts, detectors, incidents, logs, source, tell
 from trainwreck_analyzer.catalogue import Catalogue, built_in
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.verdict import Diagnosis, Incident, Run, Verdict
@@ -51,11 +51,14 @@ def diagnose(
     """
     catalogue = built_in()
     files = source.expand(paths)
-    readings = _read(files, catalogue, progress)
+    gathered = artefacts.gather(files)
+    readings = _read(gathered.rest, catalogue, progress)
     case = _case(readings, catalogue)
+    case.facts += gathered.facts
     if data:
         _add_telemetry(case, data)
-    return Diagnosis(tuple(r.input for r in readings), judge(case, catalogue))
+    inputs = (*gathered.inputs, *(r.input for r in readings))
+    return Diagnosis(inputs, judge(case, catalogue))
 
 
 def _read(

@@ -42,7 +42,7 @@ def facts(files: Sequence[tuple[Path, Dump]]) -> list[Fact]:
         Fact(
             kind=finding.kind,
             text=finding.text,
-            evidence="inventory" if finding.kind == "collective_mismatch" else "absence",
+            evidence="inventory",
             source=where.get(finding.rank, first) if finding.rank is not None else first,
             time=finding.time,
             order=place,

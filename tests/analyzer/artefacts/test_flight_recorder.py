@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trainwreck_analyzer.artefacts import flight_recorder, gather, plain_pickle, sniff
+from trainwreck_analyzer.diagnose import diagnose
 from trainwreck_analyzer.errors import Unreadable
 
 RECORDED = Path(__file__).parents[4] / "shared" / "fixtures" / "flight_recorder.tar.xz"
@@ -224,3 +225,11 @@ def test_artefacts_are_taken_out_of_a_folder_and_a_damaged_dump_stops_nothing(
     ]
     assert [item.kind for item in got.inputs] == ["flight_recorder"] * 3 + ["unknown"]
     assert got.rest == (log,)
+
+
+def test_the_diagnosis_of_a_folder_of_dumps_names_the_rank(tmp_path: Path) -> None:
+    waiting = dump(call(9), enqueued=9)
+    write(tmp_path, dict.fromkeys((0, 1, 3), waiting) | {2: dump(enqueued=8)})
+    (incident,) = diagnose([tmp_path]).incidents
+    assert incident.verdict.cause == "hang_software"
+    assert incident.verdict.component.rank == 2
