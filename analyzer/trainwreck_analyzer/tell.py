@@ -99,6 +99,10 @@ def component(leading: Support | None, facts: Sequence[Fact], cause: str) -> Com
     rank = own.rank
     if rank is None:
         rank = next((c.rank for c in known if c.rank is not None), None)
+    if causes()[cause].domain == "algorithm":
+        # The gradients are shared: every rank sees the same loss, and nobody knows whose it was.
+        ranks = {f.component.rank for f in facts if f.kind == leading.fact.kind}
+        rank = rank if len(ranks) == 1 else None
     host = own.host or next((c.host for c in known if c.host), None)
     device = own.device or _device(leading.fact)
     return Component(host, own.gpu, own.gpu_uuid, own.pci, rank, device)

@@ -36,16 +36,12 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
     assert (above - below) / (2 * width) == pytest.approx(np.linalg.norm(gradient), rel=0.02)
 
 
-def _port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _rings(size: int, timeout_s: float) -> list[Ring]:
-    port, rings = _port(), dict[int, Ring]()
+    listener, rings = socket.create_server(("127.0.0.1", 0)), dict[int, Ring]()
+    master = listener.getsockname()
 
     def join(rank: int) -> None:
-        rings[rank] = Ring(rank, size, "127.0.0.1", port, timeout_s)
+        rings[rank] = Ring(rank, size, master, timeout_s, None if rank else listener)
 
     threads = [threading.Thread(target=join, args=(rank,)) for rank in range(size)]
     for thread in threads:

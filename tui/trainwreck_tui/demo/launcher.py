@@ -110,35 +110,38 @@ class Launcher:
         return 1
 
     def _start(self) -> list[threading.Thread]:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        followers = []
-        for rank in range(self.job.workers):
-            env = {
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(self.job.workers),
-                "LOCAL_WORLD_SIZE": str(self.job.workers),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "TORCHELASTIC_RUN_ID": self.job.run_id,
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-                "PYTHONUNBUFFERED": "1",
-            }
-            command = [sys.executable, "-m", ENTRY_MODULE, str(self._config_path)]
-            process = subprocess.Popen(
-                command,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            assert process.stdout is not None
-            followers.append(self._output.follow(rank, process.stdout))
-            self._workers.append(Worker(rank, process))
-        return followers
+        # Rank 0 gets the socket itself: a port that was only looked up may be taken by then.
+        with socket.create_server(("127.0.0.1", 0), backlog=self.job.workers) as listener:
+            return [self._start_rank(rank, listener) for rank in range(self.job.workers)]
+
+    def _start_rank(self, rank: int, listener: socket.socket) -> threading.Thread:
+        env = {
+            **os.environ,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(self.job.workers),
+            "LOCAL_WORLD_SIZE": str(self.job.workers),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(listener.getsockname()[1]),
+            "TORCHELASTIC_RUN_ID": self.job.run_id,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        inherited = (listener.fileno(),) if rank == 0 else ()
+        if inherited:
+            env["MASTER_LISTEN_FD"] = str(listener.fileno())
+        process = subprocess.Popen(
+            [sys.executable, "-m", ENTRY_MODULE, str(self._config_path)],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=inherited,
+        )
+        assert process.stdout is not None
+        self._workers.append(Worker(rank, process))
+        return self._output.follow(rank, process.stdout)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self._signal is None:

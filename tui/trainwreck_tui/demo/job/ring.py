@@ -46,14 +46,19 @@ class Ring:
     """
 
     def __init__(
-        self, rank: int, world_size: int, address: str, port: int, timeout_s: float
+        self,
+        rank: int,
+        world_size: int,
+        master: tuple[str, int],
+        timeout_s: float,
+        listener: socket.socket | None = None,
     ) -> None:
         self.rank, self.world_size, self._timeout_s = rank, world_size, timeout_s
         self.next_rank, self.previous_rank = (rank + 1) % world_size, (rank - 1) % world_size
         self._sequence = 0
         self._work: Work | None = None
         self._timed_out: str | None = None
-        self._next, self._previous = _connect(rank, world_size, address, port)
+        self._next, self._previous = _connect(rank, world_size, master, listener)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def all_reduce(self, vector: Array) -> None:
@@ -140,12 +145,16 @@ class Ring:
 
 
 def _connect(
-    rank: int, world_size: int, address: str, port: int
+    rank: int, world_size: int, master: tuple[str, int], listener: socket.socket | None
 ) -> tuple[socket.socket, socket.socket]:
     """Connections to the next rank and from the previous one; rank 0 tells all where all are."""
     mine = socket.create_server(("127.0.0.1", 0))
     mine.settimeout(_CONNECT_TIMEOUT_S)
-    ports = _meet(rank, world_size, (address, port), mine.getsockname()[1])
+    port = mine.getsockname()[1]
+    if rank:
+        ports = _join(rank, world_size, master, port)
+    else:
+        ports = _host(world_size, listener or socket.create_server(master), port)
     following = socket.create_connection(
         ("127.0.0.1", ports[(rank + 1) % world_size]), _CONNECT_TIMEOUT_S
     )
@@ -158,19 +167,23 @@ def _connect(
     return following, previous
 
 
-def _meet(rank: int, world_size: int, master: tuple[str, int], port: int) -> list[int]:
-    """The port of every rank, by rank."""
-    if rank:
-        with _dial(master) as store:
-            store.sendall(_ADDRESS.pack(rank, port))
-            table = _read_exactly(store, 4 * world_size)
-        return list(struct.unpack(f"!{world_size}I", table))
+def _join(rank: int, world_size: int, master: tuple[str, int], port: int) -> list[int]:
+    """The port of every rank, by rank, as rank 0 tells."""
+    with _dial(master) as store:
+        store.sendall(_ADDRESS.pack(rank, port))
+        table = _read_exactly(store, 4 * world_size)
+    return list(struct.unpack(f"!{world_size}I", table))
+
+
+def _host(world_size: int, listener: socket.socket, port: int) -> list[int]:
+    """The same, once every rank has joined and was told."""
     ports = [port] + [0] * (world_size - 1)
-    with socket.create_server(master, backlog=world_size) as server:
-        server.settimeout(_CONNECT_TIMEOUT_S)
+    with listener:
+        listener.settimeout(_CONNECT_TIMEOUT_S)
         joined: list[socket.socket] = []
         while len(joined) < world_size - 1:
-            peer, _ = server.accept()
+            peer, _ = listener.accept()
+            peer.settimeout(_CONNECT_TIMEOUT_S)
             peer_rank, peer_port = _ADDRESS.unpack(_read_exactly(peer, _ADDRESS.size))
             ports[peer_rank] = peer_port
             joined.append(peer)

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import resource
+import socket
 import sys
 import time
 from pathlib import Path
@@ -129,13 +130,10 @@ def main() -> None:
     env = os.environ
     rank = int(env["RANK"])
     _limit(job, rank)
-    ring = Ring(
-        rank,
-        int(env["WORLD_SIZE"]),
-        env["MASTER_ADDR"],
-        int(env["MASTER_PORT"]),
-        job.collective_timeout_s,
-    )
+    master = (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
+    fd = env.get("MASTER_LISTEN_FD")
+    listener = socket.socket(fileno=int(fd)) if fd else None
+    ring = Ring(rank, int(env["WORLD_SIZE"]), master, job.collective_timeout_s, listener)
     Trainer(job, rank, ring).run()
 
 
