@@ -49,6 +49,8 @@ too.
         options.display = bool(incidents)
         for incident in incidents:
             options.add_option(Option(self._row(incident), id=incident.id))
+        options.action_first()
+        options.focus()
         self.query_one("#headline", Static).update(self._headline(len(incidents)))
 
     def _headline(self, count: int) -> Text:

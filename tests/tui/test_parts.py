@@ -1,0 +1,126 @@
+"""Charts, numbers, logs and queries of the app."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from story import CRASH_S, START
+from trainwreck_agent import store
+from trainwreck_tui import lanes, timeline, units
+from trainwreck_tui.logfile import LogFile
+from trainwreck_tui.widgets.braille import BLANK, Series, plot
+
+
+def series(times: list[float], values: list[float]) -> Series:
+    return Series("", np.array(times, float), np.array(values, float))
+
+
+def test_a_spike_of_one_second_stays_visible_in_a_day() -> None:
+    times = np.arange(86_400.0)
+    values = np.zeros(86_400)
+    values[43_210] = 100.0
+    drawn = plot([Series("", times, values)], 60, 4, 0.0, 86_400.0, 0.0, 100.0)
+    assert (drawn.cells[0] != BLANK).sum() == 1
+
+
+def test_where_nothing_was_recorded_is_a_gap() -> None:
+    times = [float(t) for t in range(100) if not 40 <= t < 60]
+    drawn = plot([series(times, [5.0] * len(times))], 50, 2, 0.0, 100.0, 0.0, 10.0)
+    middle = drawn.cells[:, 21:29]
+    assert (middle == BLANK).all()
+    assert (drawn.cells[:, :19] != BLANK).any(axis=0).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1000), st.floats(allow_nan=True, allow_infinity=True)), max_size=60
+    ),
+    st.integers(1, 40),
+    st.integers(1, 6),
+)
+def test_any_values_can_be_drawn(
+    points: list[tuple[float, float]], width: int, height: int
+) -> None:
+    points.sort(key=lambda p: p[0])
+    one = series([p[0] for p in points], [p[1] for p in points])
+    with np.errstate(all="ignore"):
+        drawn = plot([one], width, height, 0.0, 1000.0)
+    assert drawn.cells.shape == (height, width)
+    assert ((drawn.cells >= BLANK) & (drawn.cells < BLANK + 256)).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1.2e9, "bytes", "1.1 GiB"), (123, "s", "2 m 03 s"), (None, "%", "–"),
+        (float("nan"), "", "NaN"), (71, "°C", "71 °C"), (0.0, "bytes", "0 B"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_people_read_them(value: float | None, unit: str, text: str) -> None:
+    assert units.value(value, unit) == text
+
+
+@given(
+    st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(["bytes", "s", "%", "", "W"])
+)
+def test_any_number_can_be_written(value: float, unit: str) -> None:
+    assert units.value(value, unit)
+
+
+@pytest.mark.parametrize("name", [*[f"lane {x.key}" for x in lanes.LANES], *lanes.QUERIES])
+def test_every_query_of_the_app_fits_the_views(data: Path, name: str) -> None:
+    connection = store.connect([data])
+    known = {f"lane {x.key}": x.sql for x in lanes.LANES} | lanes.QUERIES
+    window = {"host": "node7", "start": START, "end": START}
+    query = known[name]
+    connection.execute(f"EXPLAIN {query}", {k: v for k, v in window.items() if f"${k}" in query})
+
+
+def test_lanes_that_matter_for_the_cause_come_first() -> None:
+    assert lanes.ordered("nan_divergence", "algorithm")[0].key in ("loss", "grad_norm")
+    assert lanes.ordered("host_oom", "memory")[0].key == "rss"
+
+
+def test_the_timeline_has_only_what_was_measured(data: Path) -> None:
+    loaded = timeline.load([data], None)
+    assert loaded is not None
+    keys = [lane.lane.key for lane in loaded.lanes]
+    assert "rss" in keys
+    assert "gpu_util" not in keys
+    assert any("no NVIDIA driver" in text for text in loaded.absent)
+    assert {mark.kind for mark in loaded.marks} == {"kernel", "exit"}
+
+
+def test_a_compressed_log_is_read_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.log.gz"
+    path.write_bytes(gzip.compress(b"2026-01-02 03:00:00 one\n2026-01-02 03:00:10 two\nthree"))
+    file = LogFile(path)
+    assert len(file) == 3
+    assert [file.line(n) for n in (1, 2, 3, 4)] == [
+        "2026-01-02 03:00:00 one", "2026-01-02 03:00:10 two", "three", "",
+    ]  # fmt: skip
+    assert file.at(datetime(2026, 1, 2, 3, 0, 5, tzinfo=UTC)) == 2
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_a_log(data: bytes) -> None:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".log") as made:
+        made.write(data)
+        made.flush()
+        file = LogFile(Path(made.name))
+        for number in range(len(file) + 2):
+            file.line(number)
+        file.at(START)
+
+
+def test_the_log_of_the_story_is_found_by_time(log: Path) -> None:
+    assert LogFile(log).at(START) == 1
+    assert len(LogFile(log)) == CRASH_S + 1
