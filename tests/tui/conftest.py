@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,9 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def story_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the story lies; nothing in it is changed by a test."""
-    return tmp_path_factory.mktemp("story")
+def story_folder() -> Iterator[Path]:
+    """Where the story lies; nothing in it is changed by a test.
+
+    Its path is always equally long, for it stands in titles that are cut off.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainwreck-story-", dir="/tmp") as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")
