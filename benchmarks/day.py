@@ -145,7 +145,7 @@ def multiply(layout: Layout, days: int) -> None:
                         f" TO '{layout.segment_path(table, copy)}'"
                         " (FORMAT parquet, COMPRESSION zstd)"
                     )
-            (layout.sealed / copy.marker).touch()
+            (layout.sealed / copy.segment).touch()
 
 
 def ask(layout: Layout, end_us: int) -> None:

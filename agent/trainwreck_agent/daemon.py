@@ -19,7 +19,7 @@ from trainwreck_agent import stacks
 from trainwreck_agent.collector import Row, find
 from trainwreck_agent.collectors.process import Processes
 from trainwreck_agent.host import Host, Unavailable
-from trainwreck_agent.journal import encode
+from trainwreck_agent.journal import encode_all
 from trainwreck_agent.kernel_log import KernelLog
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.notify import Notifier
@@ -90,9 +90,15 @@ class Recorder:
         self._urgent = 0
         self._waiting: list[Row | str] = []
         self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
         self._offset_us = _clock_offset_us()
+        self._suspended_us = _suspended_us()
         self._start_children()
-        self.writer = Writer(self.layout)
+        try:
+            self.writer = Writer(self.layout)
+        except OSError as error:
+            raise self.layout.not_writable(error) from error
         self.sealer = Sealer(self.layout, settings.retain_days, settings.max_bytes)
         self._start_sources()
         self._notify = Notifier()
@@ -153,8 +159,6 @@ class Recorder:
 
     def run(self) -> int:
         """Record until asked to stop; the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         started_s = tick_s = time.monotonic()
         until_s = started_s + (self.settings.duration_s or float("inf"))
@@ -177,7 +181,7 @@ class Recorder:
     def _skip(self, tick_s: float, now_s: float) -> float:
         """Missed ticks are not made up for, but counted."""
         missed = int((now_s - tick_s) / self.settings.interval_s)
-        detail = f"{missed} ticks missed: the machine was suspended or had no time for the recorder"
+        detail = f"{missed} ticks missed: the recorder was stopped, or had to wait too long"
         self._health.append(_lost("recorder", "lost", detail, missed))
         return tick_s + missed * self.settings.interval_s
 
@@ -189,8 +193,8 @@ class Recorder:
         self._waiting.clear()
         rows += self._clock_step()
         for source in self.sources:
+            rows += source.read()  # first: what has answered does not hang
             rows += source.check(now_s)
-            rows += source.read()
         rows += self.schedule.run(now_s)
         self._urgent = 0
         self._write(rows, tick_us)
@@ -198,8 +202,11 @@ class Recorder:
         self._notify("WATCHDOG=1")
 
     def _write(self, rows: list[Row | str], tick_us: int) -> None:
-        lines = [row if isinstance(row, str) else encode(row, tick_us) for row in rows]
+        lines, wrong = encode_all(rows, tick_us)
+        self._health += [_lost("recorder", "error", told, None) for told in wrong[:10]]
         self._health += self.writer.write(lines)
+        if self.writer.behind:
+            return
         for source in self.sources:
             if isinstance(source, KernelLog):
                 source.commit()
@@ -217,10 +224,11 @@ class Recorder:
             left_ms = (until_s - time.monotonic()) * 1000
             if left_ms <= 0:
                 return
-            for fd, _ in poll.poll(left_ms):
+            for fd, events in poll.poll(left_ms):
                 if fd == self._wake[0]:
                     os.read(fd, 4096)
-                elif not self._take(by_fd[fd]):
+                elif not self._take(by_fd[fd]) or not events & select.POLLIN:
+                    # A pipe that its writer has left wakes poll() without end.
                     poll.unregister(fd)
 
     def _take(self, source: Source) -> bool:
@@ -234,14 +242,20 @@ class Recorder:
         return source.fileno() >= 0 and self._urgent < FLUSHES_PER_TICK_MAX
 
     def _clock_step(self) -> list[Row]:
-        """A row where the wall clock jumped against the monotonic one."""
-        offset_us = _clock_offset_us()
-        step_us = offset_us - self._offset_us
-        self._offset_us = offset_us
-        if abs(step_us) < CLOCK_STEP_US:
-            return []
-        detail = f"the wall clock stepped by {step_us / 1e6:+.3f} s"
-        return [_lost("recorder", "clock", detail, None)]
+        """Rows where the machine slept, and where the wall clock jumped apart from that."""
+        offset_us, suspended_us = _clock_offset_us(), _suspended_us()
+        slept_us = suspended_us - self._suspended_us
+        step_us = offset_us - self._offset_us - slept_us
+        self._offset_us, self._suspended_us = offset_us, suspended_us
+        rows: list[Row] = []
+        if slept_us >= CLOCK_STEP_US:
+            missed = int(slept_us / 1e6 / self.settings.interval_s)
+            detail = f"the machine was suspended for {slept_us / 1e6:.3f} s"
+            rows.append(_lost("recorder", "lost", detail, missed))
+        if abs(step_us) >= CLOCK_STEP_US:
+            detail = f"the wall clock stepped by {step_us / 1e6:+.3f} s"
+            rows.append(_lost("recorder", "clock", detail, None))
+        return rows
 
     def _stop(self) -> None:
         self._notify("STOPPING=1")
@@ -270,3 +284,9 @@ def _lost(name: str, status: str, detail: str, count: int | None) -> Row:
 
 def _clock_offset_us() -> int:
     return (time.time_ns() - time.monotonic_ns()) // 1000
+
+
+def _suspended_us() -> int:
+    """Time that the machine was suspended since boot: only CLOCK_BOOTTIME counts it."""
+    boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return (boot_ns - time.monotonic_ns()) // 1000

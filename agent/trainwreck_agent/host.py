@@ -18,10 +18,12 @@ class Unavailable(Exception):
     ``status`` is ``absent`` (no such hardware or kernel feature) or ``denied`` (no permission).
     """
 
-    def __init__(self, detail: str, status: str = "absent") -> None:
+    def __init__(self, detail: str, status: str = "absent", retry_s: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.status = status
+        self.retry_s = retry_s
+        """When to look again; None: as late as for hardware."""
 
 
 class OpenFile:

@@ -9,6 +9,7 @@ DuckDB reads the file while it is written (``views.py``); no reader of our own i
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from trainwreck_agent.collector import Row, Value
 from trainwreck_agent.layout import Layout
@@ -36,7 +37,7 @@ def field(value: Value) -> str:
         return "true"
     if value is False:
         return "false"
-    return repr(value)
+    return escape(str(value)) if isinstance(value, str) else repr(value)
 
 
 def encode(row: Row, tick_us: int) -> str:
@@ -53,6 +54,17 @@ def encode(row: Row, tick_us: int) -> str:
     return f"{table.name}\t{ts}\t{cells}\t{END_MARK}\n"
 
 
+def encode_all(rows: Sequence[Row | str], tick_us: int) -> tuple[list[str], list[str]]:
+    """The lines of the rows (a line stays as it is), and what was wrong with the rows left out."""
+    lines, wrong = [], []
+    for row in rows:
+        try:
+            lines.append(row if isinstance(row, str) else encode(row, tick_us))
+        except ValueError as error:
+            wrong.append(str(error))
+    return lines, wrong
+
+
 class Journal:
     """Appends to the newest journal file of a data directory; never to an old one."""
 
@@ -60,6 +72,7 @@ class Journal:
         self._layout = layout
         self.number = layout.next_number()
         self.size_bytes = 0
+        self._torn = False
         self._fd = self._create()
 
     def _create(self) -> int:
@@ -77,6 +90,8 @@ class Journal:
                 them, or count them as lost.
         """
         data = "".join(lines).encode("utf-8", "backslashreplace")
+        if self._torn:
+            data = b"\n" + data
         try:
             self._write_all(data)
             os.fdatasync(self._fd)
@@ -84,6 +99,7 @@ class Journal:
             self._take_back()
             raise
         self.size_bytes += len(data)
+        self._torn = False
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
@@ -91,11 +107,13 @@ class Journal:
             view = view[os.write(self._fd, view) :]
 
     def _take_back(self) -> None:
-        """Cut a half-written batch off, or leave the file for good: no torn line in the middle."""
+        """Cut a half-written batch off; else leave the file; else the next batch ends its line."""
         try:
             os.ftruncate(self._fd, self.size_bytes)
         except OSError:
+            self._torn = True
             self.rotate()
+            self._torn = False
 
     def rotate(self) -> int:
         """Start the next file; the number of the one that is finished.

@@ -75,7 +75,7 @@ class KernelLog:
         self.pollable = not stat.S_ISREG(mode)
         self._device = stat.S_ISCHR(mode)
         self._rest = b""
-        self._next_seq = 0
+        self._next_seq = self._committed = 0
         self.lost = 0
         self._cursor = self._load_cursor(cursor_path)
 
@@ -105,8 +105,13 @@ class KernelLog:
 
     def commit(self) -> None:
         """Remember what was read; called once it is on disk."""
-        if self._cursor >= 0:
+        if self._cursor < 0 or self._next_seq == self._committed:
+            return
+        try:
             os.pwrite(self._cursor, f"{self.boot_id:40} {self._next_seq:20}\n".encode(), 0)
+        except OSError:
+            return  # a full or read-only disk: tried again with the next records
+        self._committed = self._next_seq
 
     def _records(self) -> list[bytes | None]:
         return self._device_records() if self._device else self._file_records()
@@ -130,6 +135,7 @@ class KernelLog:
         except OSError:
             return []
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        self._rest = self._rest[:RECORD_MAX]
         return [line for line in whole.split(b"\n") if newline and line[:1] != b" "]
 
     def _gap(self, detail: str) -> Row:

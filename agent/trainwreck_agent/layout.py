@@ -8,8 +8,9 @@
     journal/NNNNNNNNNN.tsv     the last minutes, a line a row
     segments/TABLE/A-B.parquet journals A to B, sealed
     sealed/A-B.ACTIVE_US       makes those segments visible (and journals A to B not) from then on;
-                               .settled behind it: from now on, whatever the clock does
+                               .settled beside it: from now on, whatever the clock does
     incidents/ID.json, .tsv    diagnoses that were made with this data
+    incidents/ID.pin           retention keeps what was recorded around that incident
     state/                     the recorder's own notes
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,8 @@ from typing import Any
 from trainwreck_agent.schema import SCHEMA_VERSION
 
 DATABASE = "trainwreck.duckdb"
+_MARKER = re.compile(r"([0-9]{10})-([0-9]{10})\.([0-9]{16})(\.settled)?", re.ASCII)
+_JOURNAL = re.compile(r"([0-9]{10})\.tsv", re.ASCII)
 
 
 class DataDirectoryError(Exception):
@@ -47,9 +51,9 @@ class Span:
         return f"{self.first:010d}-{self.last:010d}"
 
     @property
-    def marker(self) -> str:
-        """Name of the file in ``sealed/``."""
-        return f"{self.segment}.settled" if self.settled else self.segment
+    def markers(self) -> tuple[str, str]:
+        """Names of the files in ``sealed/`` that stand for it: until it is settled, and then."""
+        return self.segment, f"{self.segment}.settled"
 
     @property
     def segment(self) -> str:
@@ -101,11 +105,15 @@ class Layout:
                 meta = {"schema_version": SCHEMA_VERSION, "host": socket.gethostname()}
                 self.replace(self.root / "meta.json", json.dumps(meta) + "\n")
         except OSError as error:
-            raise DataDirectoryError(
-                f"{self.root}: cannot write the data directory ({error.strerror});"
-                " choose another one with --data"
-            ) from error
+            raise self.not_writable(error) from error
         self.meta()
+
+    def not_writable(self, error: OSError) -> DataDirectoryError:
+        """What to tell where the directory cannot be written."""
+        return DataDirectoryError(
+            f"{self.root}: cannot write the data directory ({error.strerror});"
+            " choose another one with --data"
+        )
 
     def meta(self) -> dict[str, Any]:
         """What ``meta.json`` says, checked.
@@ -125,7 +133,7 @@ class Layout:
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{path}: {error.strerror}; is it yours to read?") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DataDirectoryError(
                 f"{path}: damaged ({error}); restore it, or move the directory away"
             ) from error
@@ -142,9 +150,17 @@ class Layout:
         Raises:
             DataDirectoryError: Another one holds it; its pid is named.
         """
-        fd = os.open(
-            self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(self.root / "lock", flags, 0o640)
+        except OSError as error:
+            raise self.not_writable(error) from error
+        if self._lock_fd is not None:
+            if os.path.samestat(os.fstat(fd), os.fstat(self._lock_fd)):
+                os.close(fd)
+                return  # it is ours already
+            os.close(self._lock_fd)
+            self._lock_fd = None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -178,19 +194,18 @@ class Layout:
 
     def journals(self) -> list[int]:
         """Numbers of the journals that are there, oldest first."""
-        names = (path.name for path in self.journal.iterdir())
-        return sorted(int(n[:-4]) for n in names if n.endswith(".tsv") and n[:-4].isdigit())
+        names = (_JOURNAL.fullmatch(path.name) for path in self.journal.iterdir())
+        return sorted(int(name[1]) for name in names if name)
 
     def spans(self) -> list[Span]:
         """The sealed spans, in order; superseded ones too."""
-        found = []
+        found: dict[Span, Span] = {}
         for path in self.sealed.iterdir():
-            stem, _, rest = path.name.partition(".")
-            active, _, settled = rest.partition(".")
-            first, _, last = stem.partition("-")
-            if first.isdigit() and last.isdigit() and active.isdigit():
-                found.append(Span(int(first), int(last), int(active), settled == "settled"))
-        return sorted(found)
+            if match := _MARKER.fullmatch(path.name):
+                span = Span(int(match[1]), int(match[2]), int(match[3]), match[4] is not None)
+                if span.settled or span not in found:
+                    found[span] = span
+        return sorted(found.values())
 
     def next_number(self) -> int:
         """The first journal number that was never used."""

@@ -86,7 +86,7 @@ class Schedule:
         except Unavailable as error:
             status, detail = error.status, error.detail
             entry.collector = None
-            pace_s = RETRY_ABSENT_S
+            pace_s = RETRY_ABSENT_S if error.retry_s is None else error.retry_s
         except Exception as error:
             status, detail = "error", f"{type(error).__name__}: {error}"
             entry.failures += 1

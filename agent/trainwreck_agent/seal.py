@@ -8,6 +8,7 @@ Killed at any point it leaves the directory readable: nothing counts before its 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import logging
 import os
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from trainwreck_agent import views
+from trainwreck_agent import retention, store, views
 from trainwreck_agent.layout import DataDirectoryError, Layout, Span
 from trainwreck_agent.schema import Table, tables
 
@@ -45,7 +46,7 @@ def seal(layout: Layout, through: int) -> Span | None:
     numbers = [n for n in layout.journals() if done < n <= through]
     if not numbers:
         return None
-    span = Span(numbers[0], numbers[-1], _active_us())
+    span = Span(numbers[0], numbers[-1], _active_us(layout))
     connection = _database(layout)
     files = ", ".join(views.quote(str(layout.journal_path(n))) for n in numbers)
     source = views.lines("?").replace(views.quote("?"), f"[{files}]")
@@ -62,12 +63,15 @@ def seal(layout: Layout, through: int) -> Span | None:
     return _publish(layout, span)
 
 
-def merge(layout: Layout) -> Span | None:
-    """Make one segment of the oldest run of small ones; None: there are not enough of them."""
+def merge(layout: Layout, max_bytes: int = 0) -> Span | None:
+    """Make one segment of the oldest run of small ones; None: there are not enough of them.
+
+    None too where it would be more than an eighth of ``max_bytes``: retention deletes segments.
+    """
     run = _run_to_merge(in_force(layout.spans()))
-    if not run:
+    if not run or (max_bytes and sum(size_bytes(layout, part) for part in run) > max_bytes // 8):
         return None
-    span = Span(run[0].first, run[-1].last, _active_us())
+    span = Span(run[0].first, run[-1].last, _active_us(layout))
     connection = _database(layout)
     for table in tables().values():
         paths = [layout.segment_path(table.name, part) for part in run]
@@ -109,11 +113,11 @@ def clean(layout: Layout, now_us: int) -> int:
     sealed_through = max((s.last for s in spans if s.settled), default=0)
     doomed = [layout.journal_path(n) for n in layout.journals() if 0 < n <= sealed_through]
     for span in old:
-        doomed += [layout.sealed / span.marker, *_segments(layout, span)]
+        doomed += [*(layout.sealed / name for name in span.markers), *segments(layout, span)]
     known = {s.active_us for s in spans} | {0}
-    for path in layout.segments.glob("*/*.parquet"):
-        segment = int(path.name.split(".")[1])
-        if segment not in known and segment < before:
+    for path in layout.segments.glob("*/[0-9]*.parquet"):
+        segment = path.name.split(".")[1]
+        if segment.isdigit() and int(segment) not in known and int(segment) < before:
             doomed.append(path)
     doomed += [p for p in layout.segments.glob("*/.*") if p.stat().st_mtime * 1e6 < before]
     for path in doomed:
@@ -122,46 +126,52 @@ def clean(layout: Layout, now_us: int) -> int:
 
 
 def _settle(layout: Layout, before: int) -> list[Span]:
-    """Rename the markers that became visible before that time, so that no clock hides them."""
-    spans = layout.spans()
-    for span in spans:
+    """Give spans that became visible before that time a marker that no clock hides.
+
+    The first marker goes a grace later: who lists the folder meanwhile finds one of the two.
+    """
+    for span in layout.spans():
+        first, settled = (layout.sealed / name for name in span.markers)
         if not span.settled and span.active_us < before:
-            settled = layout.sealed / f"{span.marker}.settled"
-            (layout.sealed / span.marker).rename(settled)
+            settled.touch(mode=0o640)
+        elif span.settled and settled.stat().st_mtime * 1e6 < before:
+            first.unlink(missing_ok=True)
     layout.sync_folder(layout.sealed)
     return layout.spans()
 
 
-def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> list[Span]:
-    """Delete the oldest segments that are too old or too many; the spans that went."""
+def drop_future(layout: Layout) -> list[Span]:
+    """Take back spans that wait for a time no clock of today would give: it was set back since.
+
+    Nobody saw them, and their journals are still there to be sealed again.
+    """
     gone = []
-    limit = (now_us - int(retain_days * 86_400_000_000)) if retain_days else 0
-    for span in in_force(layout.spans()):
-        too_much = max_bytes and _size_bytes(layout) > max_bytes
-        if not too_much and span.active_us >= limit:
-            break
-        (layout.sealed / span.marker).unlink(missing_ok=True)
-        for path in _segments(layout, span):
-            path.unlink(missing_ok=True)
-        gone.append(span)
+    for span in layout.spans():
+        if (
+            not span.settled
+            and span.active_us > time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+        ):
+            (layout.sealed / span.segment).unlink(missing_ok=True)
+            for path in segments(layout, span):
+                path.unlink(missing_ok=True)
+            gone.append(span)
     return gone
 
 
-def _segments(layout: Layout, span: Span) -> list[Path]:
+def segments(layout: Layout, span: Span) -> list[Path]:
+    """The Parquet files of a span."""
     return list(layout.segments.glob(f"*/{span.segment}.parquet"))
 
 
-def _size_bytes(layout: Layout) -> int:
-    return sum(
-        path.stat().st_size
-        for folder in (layout.segments, layout.journal)
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+def size_bytes(layout: Layout, span: Span) -> int:
+    """Bytes in them."""
+    return sum(path.stat().st_size for path in segments(layout, span))
 
 
-def _active_us() -> int:
-    return time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+def _active_us(layout: Layout) -> int:
+    """When a span chosen now becomes visible: later than every other one."""
+    last = max((span.active_us for span in layout.spans()), default=0)
+    return max(time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000, last + 1)
 
 
 def _database(layout: Layout) -> duckdb.DuckDBPyConnection:
@@ -181,7 +191,7 @@ def _write(
     connection: duckdb.DuckDBPyConnection, layout: Layout, table: Table, span: Span, query: str
 ) -> None:
     path = layout.segment_path(table.name, span)
-    beside = path.with_name(f".{path.name}")
+    beside = layout.state / f"sealing.{table.name}.parquet"  # no glob of a view finds it there
     connection.execute(
         f"COPY (SELECT *, {span.active_us}::BIGINT AS segment FROM ({query}))"
         f" TO {views.quote(str(beside))}"
@@ -199,12 +209,12 @@ def _write(
 def _publish(layout: Layout, span: Span) -> Span:
     """Write the marker; a span that is too late for its own time is taken back."""
     if time.time_ns() // 1000 > span.active_us - 2_000_000:
-        for path in _segments(layout, span):
+        for path in segments(layout, span):
             path.unlink(missing_ok=True)
         raise TimeoutError(f"sealing {span.stem} took longer than {ACTIVE_AFTER_S} s")
     for folder in layout.segments.iterdir():
         layout.sync_folder(folder)
-    (layout.sealed / span.marker).touch(mode=0o640)
+    (layout.sealed / span.segment).touch(mode=0o640)
     layout.sync_folder(layout.sealed)
     return span
 
@@ -221,27 +231,46 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o027)
     layout = Layout(options.directory)
     now_us = time.time_ns() // 1000
+    limits = (options.retain_days, options.max_bytes)
     steps: list[Callable[[], object]] = [
-        layout.meta,
+        lambda: drop_future(layout),
         lambda: seal(layout, options.through),
-        lambda: merge(layout),
-        lambda: retain(layout, options.retain_days, options.max_bytes, now_us),
+        lambda: merge(layout, options.max_bytes),
         lambda: clean(layout, now_us),
+        lambda: retention.retain(layout, *limits, now_us),
     ]
     if options.prepare:
-        from trainwreck_agent import store
+        steps = [lambda: store.prepare(layout)]
+    try:
+        layout.meta()
+        if not _alone(layout, wait=options.prepare):
+            return 0  # the sealer of a killed recorder is still at it
+    except (OSError, DataDirectoryError) as error:
+        log.error("%s", error)
+        return 1
+    return _run(layout, steps)
 
-        steps = [layout.meta, lambda: store.prepare(layout)]
+
+def _alone(layout: Layout, *, wait: bool) -> bool:
+    """Become the one sealer of a directory until the process ends; False: there is another."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(layout.state / "sealer.lock", flags, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(fd)
+        return False
+    return True
+
+
+def _run(layout: Layout, steps: Iterable[Callable[[], object]]) -> int:
     failed = 0
     for step in steps:  # one that fails must not keep the next from making room
         try:
             step()
         except (OSError, duckdb.Error) as error:
             failed = 1
-            log.error("%s: %s", options.directory, str(error).splitlines()[0])
-        except DataDirectoryError as error:
-            log.error("%s", error)
-            return 1
+            log.error("%s: %s", layout.root, str(error).splitlines()[0])
     return failed
 
 

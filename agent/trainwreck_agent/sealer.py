@@ -53,7 +53,10 @@ class Sealer:
                 rows.append(_health(f"the journal cannot be rotated: {error.strerror}"))
         if self._pid:
             return rows
-        if self._unsealed:
+        if writer.moved:
+            writer.moved = False
+            self._spawn(["--prepare"])
+        elif self._unsealed:
             self._unsealed = False
             self._clean_s = now_s + CLEAN_AFTER_S
             self._spawn(["--through", str(writer.journal.number - 1), *self._options])

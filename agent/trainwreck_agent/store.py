@@ -64,20 +64,20 @@ def _view_statements(table: Table, layouts: Sequence[Layout]) -> list[str]:
     selects = []
     for layout in layouts:
         host = str(layout.meta()["host"])
-        if has_rows(table, layout):
-            selects.append(views.select(table, layout.root, host))
+        sealed, live = found(table, layout)
+        if sealed or live:
+            selects.append(views.select(table, layout.root, host, sealed=sealed, live=live))
     if not selects:
         selects = [empty(table)]
     return views.create_view(table, selects) + views.create_rate_view(table)
 
 
-def has_rows(table: Table, layout: Layout) -> bool:
-    """Whether the globs of the table's view would find a file; DuckDB refuses one that does not."""
+def found(table: Table, layout: Layout) -> tuple[bool, bool]:
+    """Whether a table's view would find segments, and journals; incidents count as journals."""
     if table.name == "incident":
-        return any(layout.incidents.glob("*.tsv"))
-    return any((layout.segments / table.name).glob("*.parquet")) and any(
-        layout.journal.glob("*.tsv")
-    )
+        return False, any(layout.incidents.glob("*.tsv"))
+    segments = (layout.segments / table.name).glob("[0-9]*.parquet")
+    return any(segments), any(layout.journal.glob("[0-9]*.tsv"))
 
 
 def empty(table: Table) -> str:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from trainwreck_agent.collector import Collector, Row
@@ -64,6 +65,8 @@ class Followed:
     offset: int = 0
     line: int = 0
     rest: bytes = b""
+    fresh: bool = False
+    """Read to its end before: what comes now was written since."""
 
 
 @dataclass(slots=True)
@@ -74,11 +77,11 @@ class Pace:
     last_step: int | None = None
     intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
-    def step(self, number: int, now_s: float) -> None:
-        """A step was logged."""
+    def step(self, number: int, now_s: float, *, fresh: bool = True) -> None:
+        """A step was logged; not ``fresh``: some time ago, so its time tells no pace."""
         if number == self.last_step:
             return
-        if self.last_step is not None:
+        if self.last_step is not None and fresh:
             self.intervals_s.append(now_s - self.last_s)
         self.last_step, self.last_s = number, now_s
 
@@ -116,13 +119,15 @@ class TrainingLog(Collector):
             yield from self._read(file)
         if not self._files:
             names = ", ".join(str(path) for path in self._paths)
-            raise Unavailable(f"training log {names}: not there yet; looked for every few minutes")
+            raise Unavailable(f"training log {names}: not there yet", retry_s=self.every_s)
         yield from self._silence()
 
     def _find(self) -> Iterator[str]:
         for path in self._paths:
             if path.is_dir():
-                yield from (str(p) for p in sorted(path.rglob("*"))[:FILES_MAX] if p.is_file())
+                # A link would lead out of the folder, or name a file of it twice.
+                files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.is_symlink())
+                yield from (str(p) for p in islice(files, FILES_MAX))
             elif path.exists() or str(path) in self._files:
                 yield str(path)
 
@@ -143,6 +148,7 @@ class TrainingLog(Collector):
         if len(file.rest) > LINE_MAX_BYTES:
             file.rest = b""
         yield from self._lines(file, whole.split(b"\n") if newline else [])
+        file.fresh = file.fresh or len(data) < READ_MAX_BYTES
 
     def _lines(self, file: Followed, lines: list[bytes]) -> Iterator[Row]:
         alarms = 0
@@ -151,7 +157,7 @@ class TrainingLog(Collector):
             line = raw[:LINE_MAX_BYTES].decode("utf-8", "replace")
             values = parse_step(line)
             if values is not None:
-                self._pace.step(values[0], time.monotonic())
+                self._pace.step(values[0], time.monotonic(), fresh=file.fresh)
                 self._told = False
                 yield self._row(file, "step", rank_of(line), values, None)
             elif alarms < ALARMS_PER_READ and _ALARM.search(line[:TEXT_MAX]):

@@ -64,16 +64,20 @@ def _spans(root: Path) -> str:
     """SELECT of the spans in force now: ``first``, ``last``, ``segment``."""
     name = "parse_filename(file)"
     return (
-        f"SELECT first, last, segment FROM (SELECT {name}[1:10]::BIGINT AS first,"
-        f" {name}[12:21]::BIGINT AS last, {name}[23:38]::BIGINT AS segment,"
+        f"SELECT first, last, segment FROM (SELECT TRY_CAST({name}[1:10] AS BIGINT) AS first,"
+        f" TRY_CAST({name}[12:21] AS BIGINT) AS last, TRY_CAST({name}[23:38] AS BIGINT) AS segment,"
         " suffix(file, '.settled') AS settled"
         f" FROM glob({quote(str(root / 'sealed' / '*-*.*'))})) s"
-        " WHERE segment <= epoch_us(now()) OR settled"
+        " WHERE last IS NOT NULL AND (segment <= epoch_us(now()) OR settled)"
     )
 
 
-def select(table: Table, root: Path, host: str) -> str:
-    """SELECT of all rows of a table in a data directory: ``ts``, ``host``, then its columns."""
+def select(table: Table, root: Path, host: str, *, sealed: bool = True, live: bool = True) -> str:
+    """SELECT of all rows of a table in a data directory: ``ts``, ``host``, then its columns.
+
+    ``sealed``, ``live``: whether there are segments and journals; DuckDB refuses a glob that finds
+    nothing.
+    """
     if table.name == "incident":
         return _with_host(table, host, rows(table, lines(str(root / "incidents" / "*.tsv"))))
     names = ", ".join(column.name for column in table.columns)
@@ -82,18 +86,19 @@ def select(table: Table, root: Path, host: str) -> str:
         f"SELECT segment FROM ({spans}) a WHERE NOT EXISTS (FROM ({spans}) b"
         " WHERE b.first <= a.first AND a.last <= b.last AND b.segment > a.segment)"
     )
-    sealed = (
+    in_segments = (
         f"SELECT ts, {names} FROM"
-        f" read_parquet({quote(str(root / 'segments' / table.name / '*.parquet'))})"
+        f" read_parquet({quote(str(root / 'segments' / table.name / '[0-9]*.parquet'))})"
         f" WHERE segment IN ({valid})"
     )
-    source = lines(str(root / "journal" / "*.tsv"), filename=True)
-    live = (
+    source = lines(str(root / "journal" / "[0-9]*.tsv"), filename=True)
+    in_journals = (
         f"SELECT ts, {names} FROM ({rows(table, source, ', filename')})"
-        f" WHERE parse_filename(filename, true)::BIGINT >"
+        f" WHERE TRY_CAST(parse_filename(filename, true) AS BIGINT) >"
         f" (SELECT coalesce(max(last), 0) FROM ({spans}))"
     )
-    return _with_host(table, host, f"{sealed} UNION ALL {live}")
+    parts = [in_segments] * sealed + [in_journals] * live
+    return _with_host(table, host, " UNION ALL ".join(parts))
 
 
 def _with_host(table: Table, host: str, query: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.host import Host
-from trainwreck_agent.journal import encode
+from trainwreck_agent.journal import encode, encode_all
 from trainwreck_agent.schedule import Schedule
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 
@@ -47,17 +47,31 @@ class Worker:
         self._running_since_s = 0.0
         self._start_s = 0.0
         self._given_up: list[int] = []
+        self._refused = False
 
     def start(self) -> None:
         """Start the child."""
         wanted = [name for name in self._kinds if name not in self._left_out]
-        reading, writing = os.pipe()
-        pid = os.fork()
+        try:
+            reading, writing = os.pipe()
+        except OSError:
+            return self._later()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            return self._later()
         if pid == 0:
             _child(self._host, [(n, self._kinds[n]) for n in wanted], writing)
         os.close(writing)
         os.set_blocking(reading, False)
         self._pid, self._pipe, self._rest, self._running = pid, reading, b"", None
+
+    def _later(self) -> None:
+        """No process or descriptor is to be had now: try again."""
+        self._start_s = time.monotonic() + RESTART_S
+        self._refused, self._running = True, None
 
     def fileno(self) -> int:
         """For poll(); -1 while no child runs."""
@@ -75,6 +89,7 @@ class Worker:
                 return found
             if not data:
                 return [*found, *self._ended()]
+            self._running_since_s = time.monotonic()  # it speaks: it does not hang
             whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
             if len(self._rest) > LINE_MAX_BYTES:
                 self._rest = b""
@@ -107,6 +122,9 @@ class Worker:
                 del self._left_out[name]
                 self._replace()
         rows: list[Row] = []
+        if self._refused:
+            self._refused = False
+            rows.append(_health(self.name, "error", "its process could not be started; retried"))
         if self._running is not None and now_monotonic - self._running_since_s > self._deadline_s:
             hung = self._running
             rows.append(_health(hung, "hang", f"no answer within {self._deadline_s:g} s; left out"
@@ -177,7 +195,9 @@ def _loop(host: Host, kinds: list[tuple[str, Callable[[Host], Collector]]], pipe
             os.write(pipe, f"@{entry.name}\n".encode())
             rows = schedule.run_one(entry, now_s)
             tick_us = time.time_ns() // 1000
-            data = "".join([encode(row, tick_us) for row in rows]).encode("utf-8", "replace")
+            lines, wrong = encode_all(rows, tick_us)
+            lines += [encode(_health(entry.name, "error", told), tick_us) for told in wrong[:1]]
+            data = "".join(lines).encode("utf-8", "replace")
             view = memoryview(data)
             while view:
                 view = view[os.write(pipe, view) :]

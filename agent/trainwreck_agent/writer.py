@@ -26,6 +26,13 @@ class Writer:
         self._kept_bytes = 0
         self._lost = 0
         self._failing = ""
+        self.moved = False
+        """The directory is a new one, without its database file yet; the sealer's to reset."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether lines are kept that are not on disk yet."""
+        return bool(self._kept)
 
     def write(self, lines: list[str]) -> list[Row]:
         """Write the lines and those kept before; facts about failures, for the next call."""
@@ -67,8 +74,10 @@ class Writer:
             return []
         try:
             self._layout.create()
+            self._layout.lock()
+            journal = Journal(self._layout)
             self.journal.close()
-            self.journal = Journal(self._layout)
+            self.journal, self.moved = journal, True
         except (OSError, DataDirectoryError):
             return []  # append() goes on into the file that has no name any more
         detail = "the data directory had vanished; recording goes on in a new one"

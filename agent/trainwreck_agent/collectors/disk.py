@@ -41,7 +41,7 @@ def parse(data: bytes) -> Iterator[tuple[Value, ...]]:
     """Yield the table's columns of each whole device."""
     for line in data.splitlines():
         words = line.split()
-        if len(words) < 14 or not all(word.isdigit() for word in words[3:14]):
+        if len(words) < 14 or not all(word.isdigit() and len(word) < 21 for word in words[3:14]):
             continue
         device = words[2].decode("utf-8", "replace")
         n = [int(word) for word in words[3:14]]

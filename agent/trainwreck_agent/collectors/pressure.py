@@ -48,7 +48,8 @@ def parse(data: bytes) -> tuple[str | None, str | None, str | None, str | None]:
     for line in data.splitlines():
         words = line.split()
         if len(words) == 5 and words[1][:6] == b"avg10=" and words[4][:6] == b"total=":
-            found[words[0]] = (words[1][6:].decode("ascii"), words[4][6:].decode("ascii"))
+            average, total = (word[6:].decode("ascii", "replace") for word in (words[1], words[4]))
+            found[words[0]] = (average, total)
     some = found.get(b"some", (None, None))
     full = found.get(b"full", (None, None))
     return (*some, *full)

@@ -1,0 +1,387 @@
+"""Every row is seen once and only once, before, while and after it is sealed, merged and cleaned."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from trainwreck_agent import retention, seal, store, views
+from trainwreck_agent.collector import Row
+from trainwreck_agent.journal import encode
+from trainwreck_agent.layout import Layout, Span
+from trainwreck_agent.tables.events import COLLECTOR_HEALTH, INCIDENT, KERNEL_EVENT
+
+HOUR_US = 3_600_000_000
+PER_JOURNAL = 20
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared directory, to be copied: making every view takes seconds."""
+    layout = Layout(tmp_path_factory.mktemp("template") / "data")
+    layout.create()
+    store.prepare(layout)
+    return layout.root
+
+
+@pytest.fixture
+def prepared(template: Path, tmp_path: Path) -> Layout:
+    return Layout(shutil.copytree(template, tmp_path / "prepared"))
+
+
+def fill(layout: Layout, number: int, ts_us: int | None = None) -> None:
+    """A journal with rows of two tables; ``seq`` tells every row of a directory apart."""
+    ts_us = time.time_ns() // 1000 if ts_us is None else ts_us
+    lines = []
+    for n in range(PER_JOURNAL):
+        values = ("boot", number * PER_JOURNAL + n, 3, 0, 5, f"line\t{n}" + "x" * 200)
+        lines.append(encode(Row(KERNEL_EVENT, values), ts_us + n))
+    health = ("recorder", "ok", None, number, None, None, None, None)
+    lines.append(encode(Row(COLLECTOR_HEALTH, health), ts_us))
+    layout.journal_path(number).write_text("".join(lines))
+
+
+def view(layout: Layout) -> str:
+    """The view of kernel events, with the whole machinery of segments and journals."""
+    return views.select(KERNEL_EVENT, layout.root, "host")
+
+
+def seqs(connection: duckdb.DuckDBPyConnection, layout: Layout) -> list[int]:
+    found = connection.execute(f"SELECT seq FROM ({view(layout)}) ORDER BY seq").fetchall()
+    return [seq for (seq,) in found]
+
+
+def expected(first: int, last: int) -> list[int]:
+    return list(range(first * PER_JOURNAL, (last + 1) * PER_JOURNAL))
+
+
+def settle(layout: Layout, monkeypatch: pytest.MonkeyPatch, hours: float = 1.0) -> None:
+    """Clean as it will be done some hours from now."""
+    seal.clean(layout, time.time_ns() // 1000 + int(hours * HOUR_US))
+
+
+def test_sealed_rows_are_the_journals_rows(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = duckdb.connect()
+    fill(prepared, 1)
+    before = connection.execute(f"SELECT * FROM ({view(prepared)}) ORDER BY seq").fetchall()
+    seal.seal(prepared, 1)
+    assert seqs(connection, prepared) == expected(1, 1)
+    settle(prepared, monkeypatch)
+    assert prepared.journals() == [0]
+    after = connection.execute(f"SELECT * FROM ({view(prepared)}) ORDER BY seq").fetchall()
+    assert after == before
+
+
+def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that asks all the time, in another thread, never sees a row twice or misses one."""
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 3)
+    monkeypatch.setattr(seal, "GRACE_S", 2)
+    done = threading.Event()
+    wrong: list[object] = []
+    looks = [0]
+    through = 9
+    for number in range(1, through + 1):
+        fill(prepared, number)
+    want = expected(1, through)
+
+    def ask() -> None:
+        connection = duckdb.connect(config={"threads": 1})
+        while not done.is_set():
+            try:
+                got = seqs(connection, prepared)
+            except duckdb.IOException as error:
+                # Listed and then deleted before it was opened: an error, never a wrong answer.
+                if "No such file" not in str(error):
+                    wrong.append(error)
+                continue
+            looks[0] += 1
+            if got != want:
+                wrong.append((len(got), len(set(got)), prepared.spans()))
+
+    reader = threading.Thread(target=ask)
+    reader.start()
+    try:
+        for number in range(1, through):
+            assert seal.seal(prepared, number) is not None
+            seal.clean(prepared, time.time_ns() // 1000)
+        assert seal.merge(prepared) is not None
+        give_up_s = time.monotonic() + 30
+        while len(prepared.spans()) > 1 or len(prepared.journals()) > 2:
+            seal.clean(prepared, time.time_ns() // 1000)
+            assert time.monotonic() < give_up_s, prepared.spans()
+            done.wait(0.1)
+    finally:
+        done.set()
+        reader.join()
+    assert wrong == []
+    assert looks[0] > 5
+    assert [(s.first, s.last) for s in prepared.spans()] == [(1, through - 1)]
+
+
+def test_a_half_written_segment_is_no_readers_business(prepared: Layout) -> None:
+    fill(prepared, 1)
+    seen: list[list[int]] = []
+    connection = duckdb.connect()
+    real = Path.replace
+
+    def look(self: Path, target: Path) -> Path:
+        seen.append(seqs(connection, prepared))  # written, not yet in place
+        return real(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", look)
+        seal.seal(prepared, 1)
+    assert seen == [expected(1, 1)] * 2
+    assert [p.name for p in prepared.segments.rglob("*") if p.name.startswith((".", "tmp"))] == []
+
+
+@pytest.mark.fault
+def test_a_killed_sealer_leaves_every_row_once(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL at a random moment, many times; the last one may finish."""
+    random.seed(20)
+    connection = duckdb.connect()
+    code = (
+        "import sys; from trainwreck_agent import seal; from pathlib import Path;"
+        "seal.ACTIVE_AFTER_S = seal.GRACE_S = 3; print(flush=True);"
+        "sys.exit(seal.main([sys.argv[1], '--through', sys.argv[2]]))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(seal.__file__).parents[1])}
+    rounds = 10
+    for number in range(1, rounds + 1):
+        fill(prepared, number)
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(prepared.root), str(number)],
+            env=env, stdout=subprocess.PIPE,
+        ) as sealer:  # fmt: skip
+            assert sealer.stdout is not None
+            sealer.stdout.readline()
+            if number < rounds:
+                try:
+                    sealer.wait(random.uniform(0.0, 0.4))
+                except subprocess.TimeoutExpired:
+                    sealer.send_signal(signal.SIGKILL)
+        assert seqs(connection, prepared) == expected(1, number)
+    settle(prepared, monkeypatch)
+    assert seqs(connection, prepared) == expected(1, rounds)
+    assert prepared.journals() == [0]
+
+
+def test_two_sealers_are_one_too_many(prepared: Layout) -> None:
+    fill(prepared, 1)
+    assert seal._alone(prepared, wait=False)
+    assert seal.main([str(prepared.root), "--through", "1"]) == 0
+    assert prepared.spans() == []
+
+
+def test_a_clock_set_back_after_a_seal_hides_nothing(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sealed a day in the future; the clock is put right before the seal could be seen."""
+    connection = duckdb.connect()
+    fill(prepared, 1)
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR_US * 1000)
+    seal.seal(prepared, 1)
+    monkeypatch.setattr(time, "time_ns", real)
+    assert seqs(connection, prepared) == expected(1, 1)
+    fill(prepared, 2)
+    assert [span.first for span in seal.drop_future(prepared)] == [1]
+    seal.seal(prepared, 2)
+    assert seqs(connection, prepared) == expected(1, 2)
+    settle(prepared, monkeypatch)
+    assert seqs(connection, prepared) == expected(1, 2)
+    assert prepared.journals() == [0]
+
+
+def test_a_clock_set_back_after_it_was_seen_hides_nothing(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = duckdb.connect()
+    fill(prepared, 1)
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR_US * 1000)
+    seal.seal(prepared, 1)
+    seal.clean(prepared, time.time_ns() // 1000 + HOUR_US)
+    monkeypatch.setattr(time, "time_ns", real)
+    fill(prepared, 2)
+    assert seal.drop_future(prepared) == []
+    seal.seal(prepared, 2)
+    settle(prepared, monkeypatch, 48)
+    assert seqs(connection, prepared) == expected(1, 2)
+
+
+def test_a_seal_that_takes_too_long_is_taken_back(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 1)
+    fill(prepared, 1)
+    with pytest.raises(TimeoutError):
+        seal.seal(prepared, 1)
+    assert prepared.spans() == []
+    assert list(prepared.segments.glob("*/*-0000000001.*")) == []
+
+
+def test_leavings_without_a_marker_go_after_a_grace(prepared: Layout) -> None:
+    left = prepared.segments / "kernel_event" / "0000000001-0000000001.0000000000000001.parquet"
+    left.write_bytes(b"")
+    seal.clean(prepared, time.time_ns() // 1000)
+    assert not left.exists()
+
+
+def test_a_settled_span_keeps_its_first_marker_for_a_grace(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rename could hide both names from who lists the folder at that moment."""
+    fill(prepared, 1)
+    span = seal.seal(prepared, 1)
+    assert span is not None
+    seal._settle(prepared, span.active_us + 1)
+    assert {p.name for p in prepared.sealed.iterdir()} == set(span.markers)
+    assert prepared.spans() == [span]
+    seal._settle(prepared, time.time_ns() // 1000 + HOUR_US)
+    assert [p.name for p in prepared.sealed.iterdir()] == [span.markers[1]]
+
+
+@pytest.fixture(scope="session")
+def filled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    prepared = Layout(shutil.copytree(template, tmp_path_factory.mktemp("filled") / "data"))
+    start_us = 1_700_000_000_000_000
+    with pytest.MonkeyPatch.context() as patch:
+        for day in range(1, 6):
+            end_us = start_us + day * retention.DAY_US
+            patch.setattr(time, "time_ns", lambda end_us=end_us: end_us * 1000)
+            fill(prepared, day, end_us - 12 * HOUR_US)
+            seal.seal(prepared, day)
+            seal.clean(prepared, end_us + HOUR_US)
+    return prepared.root, start_us + 5 * retention.DAY_US
+
+
+@pytest.fixture
+def five_days(filled: tuple[Path, int], tmp_path: Path) -> tuple[Layout, int]:
+    """Five settled spans, one a day; now is at the end of the fifth day."""
+    root, now_us = filled
+    return Layout(shutil.copytree(root, tmp_path / "five_days")), now_us
+
+
+def days(layout: Layout) -> list[int]:
+    return [span.first for span in seal.in_force(layout.spans())]
+
+
+@pytest.mark.parametrize(
+    ("retain_days", "kept"),
+    [(0, [1, 2, 3, 4, 5]), (10, [1, 2, 3, 4, 5]), (3, [3, 4, 5]), (2.4, [4, 5]), (2.6, [3, 4, 5]),
+     (0.1, [])],
+)  # fmt: skip
+def test_age_is_that_of_the_newest_row(
+    five_days: tuple[Layout, int], retain_days: float, kept: list[int]
+) -> None:
+    layout, now_us = five_days
+    retention.retain(layout, retain_days, 0, now_us)
+    assert days(layout) == kept
+    assert seqs(duckdb.connect(), layout) == [n for day in kept for n in expected(day, day)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_bytes_cost_the_oldest_and_only_them(five_days: tuple[Layout, int], count: int) -> None:
+    layout, now_us = five_days
+    sizes = [seal.size_bytes(layout, span) for span in layout.spans()]
+    limit = sum(sizes[5 - count :]) or 1
+    retention.retain(layout, 0, limit, now_us)
+    assert days(layout) == [1, 2, 3, 4, 5][5 - count :]
+    layout.journal_path(6).write_text("x" * sizes[-1])
+    retention.retain(layout, 0, limit, now_us)
+    assert days(layout) == [1, 2, 3, 4, 5][6 - count :][: max(count, 0)]
+
+
+def test_what_retention_gave_up_is_deleted_by_the_next_cleaning(
+    five_days: tuple[Layout, int],
+) -> None:
+    layout, now_us = five_days
+    gone = retention.retain(layout, 3, 0, now_us)
+    assert all(seal.segments(layout, span) for span in gone)  # a query may still read them
+    seal.clean(layout, now_us + HOUR_US)
+    assert not any(seal.segments(layout, span) for span in gone)
+    assert seqs(duckdb.connect(), layout) == expected(3, 5)
+    assert layout.next_number() == 6
+
+
+def incident(layout: Layout, name: str, start_us: int, ended_us: int | None) -> None:
+    values = (name, ended_us, "host_oom", "memory", 0.9, "s", None, None, None)
+    (layout.incidents / f"{name}.tsv").write_text(encode(Row(INCIDENT, values), start_us))
+
+
+def test_a_pinned_incident_keeps_what_was_recorded_around_it(
+    five_days: tuple[Layout, int],
+) -> None:
+    layout, now_us = five_days
+    noon_us = now_us - 3 * retention.DAY_US - 12 * HOUR_US  # the second day
+    incident(layout, "pinned", noon_us, None)
+    incident(layout, "not-pinned", noon_us - retention.DAY_US, None)
+    (layout.incidents / "pinned.pin").touch()
+    retention.retain(layout, 1, 1, now_us)
+    assert days(layout) == [2]
+    (layout.incidents / "pinned.pin").unlink()
+    retention.retain(layout, 1, 1, now_us)
+    assert days(layout) == []
+
+
+@pytest.mark.parametrize(
+    ("before_s", "after_s", "kept"),
+    [(3599, 0, True), (3700, 0, False), (0, 599, True), (0, 700, False)],
+)
+def test_the_pinned_window(
+    five_days: tuple[Layout, int], before_s: int, after_s: int, kept: bool
+) -> None:
+    """An hour before the start, ten minutes after the end."""
+    layout, now_us = five_days
+    rows_us = now_us - 3 * retention.DAY_US - 12 * HOUR_US
+    if before_s:
+        start_us = end_us = rows_us + before_s * 1_000_000
+    else:
+        start_us, end_us = rows_us - 30 * HOUR_US // 24, rows_us - after_s * 1_000_000
+        start_us = min(start_us, end_us)
+    incident(layout, "one", start_us, end_us)
+    (layout.incidents / "one.pin").touch()
+    retention.retain(layout, 1, 0, now_us)
+    assert (2 in days(layout)) is kept
+
+
+def test_a_pin_whose_incident_cannot_be_read_keeps_everything(
+    five_days: tuple[Layout, int],
+) -> None:
+    layout, now_us = five_days
+    (layout.incidents / "gone.pin").touch()
+    assert retention.retain(layout, 1, 1, now_us) == []
+
+
+def test_segments_do_not_grow_beyond_what_retention_can_delete(
+    five_days: tuple[Layout, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "MERGE_COUNT", 3)
+    layout, _ = five_days
+    assert seal.merge(layout, max_bytes=1000) is None
+    assert seal.merge(layout, max_bytes=1 << 30) is not None
+
+
+def test_a_span_covers_older_ones_inside_it_only() -> None:
+    old, new, beside = Span(1, 2, 10), Span(1, 4, 20), Span(4, 6, 5)
+    assert new.covers(old)
+    assert not old.covers(new)
+    assert not new.covers(beside)
+    assert not new.covers(Span(1, 4, 20, settled=True))
+    assert seal.in_force([beside, new, old]) == [new, beside]
