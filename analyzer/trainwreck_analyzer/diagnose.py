@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainwreck_analyzer import artefacts, detectors, incidents, logs, source, tell
 from trainwreck_analyzer.catalogue import Catalogue, built_in
+from trainwreck_analyzer.errors import Unreadable
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.verdict import Diagnosis, Incident, Run, Verdict
+from trainwreck_analyzer.verdict import Diagnosis, Incident, Input, Run, Verdict
 from trainwreck_analyzer.weigh import Weighed, supports, weigh
+
+if TYPE_CHECKING:
+    import duckdb
 
 _FILE_ORDER = 1 << 32
 """Facts of one file come before those of the next in reading order."""
@@ -58,7 +63,22 @@ def diagnose(
     if data:
         _add_telemetry(case, data)
     inputs = (*gathered.inputs, *(r.input for r in readings))
+    if inputs and not case.facts:
+        _refuse_what_is_no_log(inputs)
     return Diagnosis(inputs, judge(case, catalogue))
+
+
+def _refuse_what_is_no_log(inputs: Sequence[Input]) -> None:
+    """No incident must not be said of what nobody could have read.
+
+    Raises:
+        Unreadable: Every input is empty, or more garbage than text.
+    """
+    where = ", ".join(entry.path for entry in inputs[:3])
+    if all(entry.lines == 0 for entry in inputs):
+        raise Unreadable("nothing in it", where, "name the log that the run wrote")
+    if all(entry.unparsed_lines * 2 > entry.lines or not entry.lines for entry in inputs):
+        raise Unreadable("no text", where, "name a log file, not a binary one")
 
 
 def _read(
@@ -109,7 +129,6 @@ def _add_telemetry(case: Case, data: Sequence[Path]) -> None:
     from trainwreck_agent import store
 
     from trainwreck_analyzer import telemetry
-    from trainwreck_analyzer.errors import Unreadable
 
     try:
         connection = store.connect(data)
@@ -117,14 +136,22 @@ def _add_telemetry(case: Case, data: Sequence[Path]) -> None:
         raise Unreadable("cannot use the data", str(data[0]), str(error)) from error
     with connection:
         times = [f.time for f in case.facts if f.time is not None]
+        first, last = _recorded(connection)
         window = telemetry.Window(
-            min(times) - BEFORE if times else datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
-            max(times) + AFTER if times else datetime.fromisoformat("2262-01-01T00:00:00+00:00"),
+            min(times) - BEFORE if times else first,
+            max(times) + AFTER if times else last,
             telemetry.pids_in(case.facts),
         )
         case.facts += telemetry.gather(connection, window)
         case.unmeasured += telemetry.not_measured(connection, window)
     case.have |= {"telemetry", "kernel"}
+
+
+def _recorded(connection: duckdb.DuckDBPyConnection) -> tuple[datetime, datetime]:
+    """First and last tick. The kernel's ring buffer holds older lines, which nobody recorded."""
+    found = connection.execute("SELECT min(ts), max(ts) FROM memory").fetchall()[0]
+    now = datetime.now(UTC)
+    return (found[0] or now, (found[1] or now) + timedelta(seconds=1))
 
 
 def judge(case: Case, catalogue: Catalogue) -> tuple[Incident, ...]:
