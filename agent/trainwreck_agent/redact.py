@@ -6,6 +6,8 @@ import re
 
 _NAME = r"[\w.-]*(?:token|passw(?:or)?d|secret|api[-_.]?key|access[-_.]?key|credential|auth)[\w.-]*"
 _RULES = (
+    # Authorization: Bearer VALUE; before the rule that would take the scheme for the value
+    (re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?[a-z]{1,20}\s+)[^\s\"',;]+"), r"\1***"),
     # --api-key VALUE, --api-key=VALUE, api_key=VALUE, "HF_TOKEN": "VALUE"
     (re.compile(rf"(?i)((?:--?)?{_NAME}[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"), r"\1***"),
     (re.compile(rf"(?i)(--?{_NAME}\s+)(?!-)[^\s]+"), r"\1***"),

@@ -147,13 +147,15 @@ def create_rate_view(table: Table) -> list[str]:
     # Two collectors may write rows of one table, each its own counters (cpu: times; frequency and
     # throttling): a rate is between rows of the same kind, which the first counter tells apart.
     keys = ", ".join(("host", *table.labels, f"{table.counters[0]} IS NULL"))
+    # No nullif() over a window: DuckDB 1.4 cannot read one in a view that 2.0 has written.
+    seconds = "(epoch(ts) - lag(epoch(ts)) OVER w)"
     columns = []
     for column in table.columns:
         if column.kind is Kind.COUNTER:
-            delta = f"{column.name} - lag({column.name}) OVER w"
+            delta = f"({column.name} - lag({column.name}) OVER w)"
             columns.append(
-                f"CASE WHEN {delta} >= 0 THEN ({delta})"
-                f" / nullif(epoch(ts) - lag(epoch(ts)) OVER w, 0) END AS {column.name}_per_s"
+                f"CASE WHEN {delta} >= 0 AND {seconds} > 0 THEN {delta} / {seconds} END"
+                f" AS {column.name}_per_s"
             )
         else:
             columns.append(column.name)

@@ -11,6 +11,7 @@ import click
 COMMANDS = {
     "demo": "See a real training job really die here, and the verdict that says why.",
     "record": "Record this machine until stopped; what the service runs.",
+    "service": "Install, remove or show the recorder's systemd service.",
     "doctor": "What is recorded here, what is not and why, what was lost.",
     "tui": "Open the app; what `trainwreck` alone does.",
     "diagnose": "Say what broke, from training logs, kernel logs and recorded data.",
