@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from trainwreck_agent import daemon, stacks, worker
 from trainwreck_agent.collector import Collector, Row
+from trainwreck_agent.collectors.process import SCAN_EVERY, Processes
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.kernel_log import KernelLog
 from trainwreck_agent.schedule import Schedule
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
+from trainwreck_agent.tables.process import PROCESS_EXIT
 from trainwreck_agent.training_log import Pace, TrainingLog
 from trainwreck_agent.worker import Worker
 
@@ -353,3 +355,24 @@ def test_missed_ticks_are_counted(recorder: daemon.Recorder) -> None:
     assert recorder._skip(100.0, 107.5) == 107.0
     (row,) = recorder._health
     assert row.values[5] == 7
+
+
+def test_a_rank_that_was_there_and_is_not_has_ended_in_an_unknown_way(tmp_path: Path) -> None:
+    """Polling, the fallback without the process connector: no code and no signal, and no zero."""
+    for pid in (1, 7):
+        folder = tmp_path / "proc" / str(pid)
+        folder.mkdir(parents=True)
+        rest = " ".join(["0"] * 16)
+        line = f"{pid} (python) S 1 0 0 0 -1 0 0 0 0 0 3 4 0 0 20 0 1 0 9 0 77 {rest}"
+        (folder / "stat").write_text(line)
+        (folder / "cmdline").write_bytes(b"python\0train.py\0")
+    (tmp_path / "proc" / "7" / "environ").write_bytes(b"RANK=2\0WORLD_SIZE=4\0")
+    collector = Processes(Host(tmp_path))
+    list(collector.collect())
+    (tmp_path / "proc" / "7").rename(tmp_path / "gone")
+    rows = [row for _ in range(SCAN_EVERY) for row in collector.collect()]
+    (ended,) = [row.values for row in rows if row.table is PROCESS_EXIT]
+    names = [column.name for column in PROCESS_EXIT.columns]
+    told = dict(zip(names, ended, strict=True))
+    assert (told["pid"], told["rank"], told["source"]) == (7, 2, "poll")
+    assert (told["exit_code"], told["signal"], told["core_dumped"]) == (None, None, None)
