@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FILE_ORDER = 1 << 32
 """Facts of one file come before those of the next in reading order."""
 BEFORE = timedelta(minutes=10)
+ASKED_FROM = 0.1
+"""Hypotheses at least so probable would have been worth deciding."""
 AFTER = timedelta(minutes=5)
 """Telemetry this long before and after an incident is asked about."""
 
@@ -34,8 +36,8 @@ class Case:
     run: Run = field(default_factory=Run)
     have: set[str] = field(default_factory=set)
     """Which sorts of input there are: kernel, telemetry, ranks, scheduler."""
-    unmeasured: list[str] = field(default_factory=list)
-    """What the recorder says it could not record."""
+    unmeasured: list[tuple[str, str]] = field(default_factory=list)
+    """What the recorder says it could not record: the collector, and why."""
 
 
 def diagnose(
@@ -166,7 +168,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     symptoms = [s for s in supports(facts, catalogue) if s.signature.role == "symptom"]
     where = tell.component(weighed.leading, facts, top.cause)
     start, end = _bounds(facts, weighed, catalogue)
-    unmeasured = tell.not_measured(top.cause, facts, case.have)
+    asked = [h.cause for h in weighed.hypotheses if h is top or h.confidence >= ASKED_FROM]
     return Incident(
         _identity(facts, top.cause),
         start,
@@ -181,7 +183,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
         ),
         weighed.hypotheses,
         tell.victims(weighed, symptoms, top.cause),
-        (*unmeasured, *case.unmeasured),
+        tell.not_measured(asked, case.have, case.unmeasured),
         tell.actions(top.cause, weighed.leading, symptoms),
     )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from trainwreck_analyzer.causes import causes
 from trainwreck_analyzer.fact import Fact
@@ -112,10 +115,27 @@ def _device(fact: Fact) -> str | None:
     return fact.fields.get("device")
 
 
-def not_measured(cause: str, facts: Sequence[Fact], have: set[str]) -> tuple[str, ...]:
-    """What would have decided it and was not there."""
-    wanted = _UNMEASURED[causes()[cause].domain]
-    return tuple(_WHY[name] for name in wanted if name not in have)
+def not_measured(
+    asked: Sequence[str], have: set[str], unrecorded: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    """What would have decided between the causes asked about, and was not there.
+
+    ``unrecorded`` are collectors with a sentence each; one that decides none of them is left out.
+    """
+    wanted = _UNMEASURED[causes()[asked[0]].domain]
+    told = [_WHY[name] for name in wanted if name not in have]
+    codes = {code for cause in asked for code in (cause, causes()[cause].domain)}
+    for collector, sentence in unrecorded:
+        if codes & set(_decides().get(collector.split("/")[0], ())):
+            told.append(sentence)
+    return tuple(told)
+
+
+@cache
+def _decides() -> dict[str, list[str]]:
+    """Causes and domains that each collector decides."""
+    with Path(__file__).with_name("telemetry").joinpath("decides.toml").open("rb") as file:
+        return tomllib.load(file)
 
 
 def actions(cause: str, leading: Support | None, symptoms: Sequence[Support]) -> tuple[str, ...]:

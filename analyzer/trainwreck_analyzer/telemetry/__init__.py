@@ -37,8 +37,8 @@ def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
     return in_turn([module.find(recording) for module in modules])
 
 
-def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
-    """What was not recorded in a window and why, a sentence each.
+def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[tuple[str, str]]:
+    """What was not recorded in a window: the collector, and a sentence that says why.
 
     Looked for from a day before on: a source that is absent says so once, when recording starts.
     """
@@ -49,7 +49,7 @@ def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[
         " ORDER BY collector"
     )
     return [
-        f"{row['collector']} ({row['status']}): {row['detail']}"
+        (str(row["collector"]), f"{row['collector']} ({row['status']}): {row['detail']}")
         for row in recording.rows(sql)
         if row["status"] not in ("ok", "clock") and row["detail"]
     ]

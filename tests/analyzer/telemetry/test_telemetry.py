@@ -355,7 +355,7 @@ def test_what_was_not_measured_is_told_with_its_reason(recorded: Recorded) -> No
     recorded.add("collector_health", 1, collector="cpu", status="ok")
     connection = store.connect([recorded.layout.root])
     told = not_measured(connection, Window(START, START + timedelta(minutes=1)))
-    assert told == ["nvml (absent): no driver"]
+    assert told == [("nvml", "nvml (absent): no driver")]
 
 
 def test_facts_of_several_hosts_are_kept_apart(tmp_path: Path, prepared: Path) -> None:
