@@ -1,4 +1,4 @@
-"""``python -m trainwreck_analyzer [--json] [--data DIR] PATH …``: a diagnosis, nothing around it."""
+"""``python -m trainwreck_analyzer [--json] [--data DIR] PATH …``: a diagnosis, no more."""
 
 from __future__ import annotations
 

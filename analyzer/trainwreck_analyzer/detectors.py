@@ -1,4 +1,4 @@
-"""Facts that need arithmetic over the steps of a run: NaN, spikes, divergence, overflow, silence."""
+"""Facts that need arithmetic over a run's steps: NaN, spikes, divergence, overflow, slowness."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def find(steps: Sequence[Step], facts: Sequence[Fact], path: str) -> Iterator[Fa
     yield from _slower(steps, path)
     yield from _data_bound(steps, path)
     yield from _disagreement(facts)
+    yield from _fragmented(facts)
 
 
 def _fact(kind: str, step: Step, path: str, fields: dict[str, str]) -> Fact:
@@ -149,3 +150,33 @@ def _disagreement(facts: Sequence[Fact]) -> Iterator[Fact]:
 
 
 _ENQUEUED = re.compile(r"[Ll]ast enqueued (?:NCCL )?work: (\d+)", re.ASCII)
+
+
+_AMOUNT = r"([\d.]+) (GiB|MiB|KiB|GB|MB)"
+_TRIED = re.compile("Tried to allocate " + _AMOUNT)
+_RESERVED = re.compile(_AMOUNT + r" is reserved by PyTorch but unallocated")
+_TOTALS = re.compile(
+    _AMOUNT + r" already allocated;.{0,60}?" + _AMOUNT + r" reserved in total by PyTorch"
+)
+_UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "MB": 0.954, "GiB": 1024.0, "GB": 954.0}
+_ENOUGH_FACTOR = 1.2
+
+
+def _fragmented(facts: Sequence[Fact]) -> Iterator[Fact]:
+    """The allocator held more than was asked for, unused."""
+    for fact in facts:
+        if fact.kind != "cuda_out_of_memory":
+            continue
+        tried, reserved = _TRIED.search(fact.text), _RESERVED.search(fact.text)
+        totals = _TOTALS.search(fact.text)
+        if tried is None or (reserved is None and totals is None):
+            continue
+        wanted = float(tried[1]) * _UNITS[tried[2]]
+        if reserved:
+            unused = float(reserved[1]) * _UNITS[reserved[2]]
+        elif totals:
+            unused = float(totals[3]) * _UNITS[totals[4]] - float(totals[1]) * _UNITS[totals[2]]
+        if unused >= _ENOUGH_FACTOR * wanted:
+            fields = {"reserved": f"{unused:.0f} MiB", "wanted": f"{wanted:.0f} MiB"}
+            yield _again("series_reserved_was_enough", fact, fields)
+            return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -100,7 +101,7 @@ def apart(facts: Sequence[Fact], catalogue: Catalogue) -> list[list[Fact]]:
     groups: list[list[Fact]] = []
     latest = None
     for fact in (f for f in ordered if f.time is not None):
-        if latest is None or fact.time is None or fact.time - latest > APART:
+        if latest is None or fact.time is None or fact.time - latest > APART + _waited(fact):
             groups.append([])
         groups[-1].append(fact)
         latest = fact.time
@@ -111,6 +112,15 @@ def apart(facts: Sequence[Fact], catalogue: Catalogue) -> list[list[Fact]]:
         return [every] if any(initiates(f, catalogue) for f in every) else []
     started[0] = [*timeless, *started[0]]
     return started
+
+
+def _waited(fact: Fact) -> timedelta:
+    """How long before its own time a collective timeout began."""
+    found = _WAITED.search(fact.text) if fact.kind == "collective_timeout" else None
+    return timedelta(milliseconds=int(found[1])) if found else timedelta()
+
+
+_WAITED = re.compile(r"ran for (\d{1,10}) milliseconds", re.ASCII)
 
 
 def _in_order(facts: Sequence[Fact]) -> list[Fact]:

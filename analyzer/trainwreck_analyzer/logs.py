@@ -96,6 +96,7 @@ class _Reader:
         self._unparsed = 0
         self._first_time: datetime | None = None
         self._last_time: datetime | None = None
+        self._time_before: datetime | None = None
         self._head = ""
         self._kernel_lines = 0
         self._in_traceback: set[int] = set()
@@ -139,6 +140,7 @@ class _Reader:
         if not self._head:
             self._head = source.text(block[:40000])
             self._about(self._head)
+        self._time_before = self._last_time
         self._bounds(block)
         for line in self._scanner.candidates(block, first):
             raw = block[line.start : line.end]
@@ -238,7 +240,7 @@ class _Reader:
             previous = block.rfind(b"\n", 0, position - 1) + 1
             time = self._clock.time(source.text(block[previous : min(position, previous + 300)]))
             position = previous
-        return time
+        return time or (self._time_before if position <= 0 else None)
 
     def _add(
         self,
@@ -274,7 +276,7 @@ class _Reader:
                 order=self._base_order + number,
                 component=component,
                 fields=said,
-            )  # fmt: skip
+            )
         )
 
     def _names(self, fact: Fact) -> bool:
@@ -298,7 +300,7 @@ class _Reader:
                 component=f.component,
                 value=f.value,
                 fields=f.fields,
-            )  # fmt: skip
+            )
             for f in kernel.facts(_text_lines(self._path), str(self._path), year=year)
         ]
         taken = {f.line for f in found}

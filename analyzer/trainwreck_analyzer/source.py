@@ -13,6 +13,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from trainwreck_analyzer.errors import Unreadable
 
@@ -28,10 +29,11 @@ BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 1 << 22
 """A line that is longer is cut here: binary garbage has no line ends."""
 STDIN = Path("-")
-_NO_LOGS = frozenset(
-    ".pt .pth .bin .safetensors .npy .npz .png .jpg .jpeg .gif .pdf .py .pyc .so .o .a .whl "
-    ".parquet .duckdb .wal .db .sqlite .h5 .arrow .tfrecord .model .ckpt .svg .html .css .js "
-    ".toml .ini .cfg .cu .cpp .c .h .ipynb .sh .sbatch .tar .zip".split()
+_NO_LOGS = re.compile(
+    r"\.(?:pt|pth|bin|safetensors|npy|npz|png|jpg|jpeg|gif|pdf|py|pyc|so|o|a|whl|parquet|duckdb"
+    r"|wal|db|sqlite|h5|arrow|tfrecord|model|ckpt|svg|html|css|js|toml|ini|cfg|cu|cpp|c|h|ipynb"
+    r"|sh|sbatch|tar|zip)",
+    re.IGNORECASE,
 )
 _MAGIC = (
     (b"\x1f\x8b", "gz"),
@@ -69,7 +71,7 @@ def _is_stream(path: Path) -> bool:
 
 def _may_be_log(top: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
-    return not hidden and path.suffix.lower() not in _NO_LOGS
+    return not hidden and _NO_LOGS.fullmatch(path.suffix) is None
 
 
 def size_bytes(path: Path) -> int:
@@ -105,7 +107,7 @@ def _open(path: Path) -> BinaryIO:
 
 def _lines(raw: BinaryIO, block_bytes: int) -> Iterator[tuple[bytes, int]]:
     head = raw.read(4096)
-    rest = io.BufferedReader(_Joined(head, raw), block_bytes)
+    rest = cast(io.BufferedIOBase, io.BufferedReader(_Joined(head, raw), block_bytes))
     done = _Done(raw)
     kept = b""
     for chunk in _decoded(_unpacked(rest, head, block_bytes)):
@@ -155,7 +157,7 @@ class _Joined(io.RawIOBase):
         return len(part)
 
 
-def _unpacked(stream: io.BufferedReader, head: bytes, block_bytes: int) -> Iterator[bytes]:
+def _unpacked(stream: io.BufferedIOBase, head: bytes, block_bytes: int) -> Iterator[bytes]:
     packing = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
     if packing == "zst":
         yield from _unzstd(stream, block_bytes)
@@ -164,7 +166,7 @@ def _unpacked(stream: io.BufferedReader, head: bytes, block_bytes: int) -> Itera
     if packing == "gz":
         opened = gzip.GzipFile(fileobj=stream)
     elif packing == "xz":
-        opened = lzma.LZMAFile(stream)
+        opened = lzma.LZMAFile(cast(IO[bytes], stream))  # noqa: SIM115  closing it is the caller's, with the file
     elif packing == "bz2":
         opened = bz2.BZ2File(stream)
     while True:
@@ -182,7 +184,7 @@ def _unpacked(stream: io.BufferedReader, head: bytes, block_bytes: int) -> Itera
         yield chunk
 
 
-def _unzstd(stream: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
+def _unzstd(stream: io.BufferedIOBase, block_bytes: int) -> Iterator[bytes]:
     program = shutil.which("zstd")
     if program is None:
         raise OSError(0, "zstd is packed with zstd: install the zstd program, or unpack it first")
@@ -198,7 +200,7 @@ def _unzstd(stream: io.BufferedReader, block_bytes: int) -> Iterator[bytes]:
         feeder.join()
 
 
-def _feed(stream: io.BufferedReader, into: IO[bytes]) -> None:
+def _feed(stream: io.BufferedIOBase, into: IO[bytes]) -> None:
     """Copies in a thread: one thread that writes and reads both pipes can block for ever."""
     with contextlib.suppress(BrokenPipeError), into:
         shutil.copyfileobj(stream, into)

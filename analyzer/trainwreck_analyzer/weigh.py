@@ -60,8 +60,7 @@ def supports(facts: Sequence[Fact], catalogue: Catalogue) -> list[Support]:
     found = []
     for fact in facts:
         share = 0.1 if "run_went_on" in fact.fields else 1.0
-        for signature in catalogue.of_kind(fact.kind):
-            found.append(Support(signature, fact, signature.weight * share))
+        found += [Support(s, fact, s.weight * share) for s in catalogue.of_kind(fact.kind)]
     return found
 
 
@@ -202,7 +201,8 @@ def _softmax(score: dict[str, float]) -> dict[str, float]:
     raw = {c: math.exp((s - top) / TEMPERATURE) for c, s in score.items()}
     total = sum(raw.values())
     share = {c: r / total for c, r in raw.items()}
-    return {c: min(p, HIGHEST_CONFIDENCE) for c, p in share.items()}
+    # Rounded down: the sum stays at most 1.
+    return {c: math.floor(min(p, HIGHEST_CONFIDENCE) * 10000) / 10000 for c, p in share.items()}
 
 
 def _evidence(
@@ -237,5 +237,12 @@ def _evidence(
 def evidence(fact: Fact, supports: bool, weight: float) -> Evidence:
     """A fact as evidence for or against."""
     return Evidence(
-        fact.evidence, supports, fact.text, fact.source, fact.line, fact.time, fact.sql, weight
+        fact.evidence,
+        supports,
+        fact.text,
+        fact.source,
+        fact.line,
+        fact.time,
+        fact.sql,
+        round(weight, 2),
     )

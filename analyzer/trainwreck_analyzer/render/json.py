@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
         return [_plain(v) for v in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return round(value, 4) if isinstance(value, float) else value
+    return value
 
 
 def _key(name: str) -> str:

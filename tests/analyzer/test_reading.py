@@ -1,0 +1,181 @@
+"""The readers: any bytes, packed or not, and what they make of the formats of the field."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainwreck_analyzer import logs, series, source, tracebacks
+from trainwreck_analyzer.catalogue import built_in
+from trainwreck_analyzer.clock import Clock
+from trainwreck_analyzer.diagnose import diagnose
+from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.ranks import rank, rank_of_file
+
+TEXT = "INFO start\nOSError: [Errno 28] No space left on device\n"
+REFERENCE = datetime(2026, 11, 25, tzinfo=UTC)
+EIGHT = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
+
+
+@given(st.binary(max_size=4000))
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "a.log"
+    path.write_bytes(content)
+    reading = logs.read(path, built_in())
+    assert reading.input.lines >= content.count(b"\n") or b"\x00" in content
+
+
+@given(st.text(max_size=500))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_parsed(text: str) -> None:
+    Clock(REFERENCE).time(text)
+    series.read(text, 1, None, None)
+    rank(text)
+    tracebacks.read([tracebacks.HEADER, *text.split("\n")], [])
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [bytes, gzip.compress, lzma.compress, bz2.compress],
+    ids=["plain", "gz", "xz", "bz2"],
+)
+def test_packed_logs_are_read(tmp_path: Path, pack: object) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(pack(TEXT.encode()))  # type: ignore[operator]
+    assert [i.verdict.cause for i in diagnose([path]).incidents] == ["disk_full"]
+
+
+def test_a_packed_log_that_is_cut_short_gives_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.log.gz"
+    whole = gzip.compress((TEXT + "more\n" * 100_000).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    assert [i.verdict.cause for i in diagnose([path]).incidents] == ["disk_full"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "latin-1"])
+def test_other_encodings_are_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(("Größe ok\n" + TEXT).encode(encoding))
+    assert [i.verdict.cause for i in diagnose([path]).incidents] == ["disk_full"]
+
+
+def test_binary_garbage_is_counted_and_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(bytes(range(256)) * 500 + b"\n" + TEXT.encode())
+    found = diagnose([path])
+    assert [i.verdict.cause for i in found.incidents] == ["disk_full"]
+    assert found.inputs[0].unparsed_lines > 0
+
+
+def test_an_empty_log_alone_is_refused_and_beside_others_it_is_listed(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.log", tmp_path / "b.log"
+    path.write_bytes(b"")
+    with pytest.raises(Unreadable, match="nothing in it"):
+        diagnose([path])
+    other.write_text("step 1 loss 2.0\n")
+    found = diagnose([path, other])
+    assert found.incidents == ()
+    assert [entry.lines for entry in found.inputs] == [0, 1]
+
+
+def test_a_missing_file_and_a_folder_without_logs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="no such file"):
+        diagnose([tmp_path / "missing.log"])
+    with pytest.raises(Unreadable, match="without logs"):
+        diagnose([tmp_path])
+
+
+def test_blocks_end_at_line_ends_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    content = b"".join(b"line %d\n" % i for i in range(10_000)) + b"last"
+    path.write_bytes(content)
+    blocks = [b for b, _ in source.blocks(path, 4096)]
+    assert b"".join(blocks) == content
+    assert all(b.endswith(b"\n") for b in blocks[:-1])
+
+
+def test_a_line_over_a_block_border_keeps_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("x" * 50 + "\n" + ("filler line\n" * 200_000) + TEXT)
+    incident = diagnose([path]).incidents[0]
+    assert incident.hypotheses[0].evidence[0].line == 200_003
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-24T08:00:00Z start",
+        "2026-11-24T09:00:00+01:00 start",
+        "2026-11-24 08:00:00,000 - INFO - start",
+        "[2026-11-24 08:00:00,000] [INFO] start",
+        "11/24/2026 08:00:00 - INFO - start",
+        "[rank0]:[E1124 08:00:00.000000 ProcessGroupNCCL.cpp:616] start",
+        "W1124 08:00:00.000000 4700 torch/x.py:1] start",
+        "Nov 24 08:00:00 node1 kernel: start",
+        "[Tue Nov 24 08:00:00 2026] start",
+        "20261124 08:00:00 start",
+        "2026/11/24 08:00:00 start",
+        "1795507200.000 start",
+    ],
+)
+def test_times_of_the_field(line: str) -> None:
+    assert Clock(REFERENCE).time(line) == EIGHT
+
+
+def test_a_date_without_a_year_lies_before_the_reference() -> None:
+    reference = datetime(2026, 1, 2, tzinfo=UTC)
+    found = Clock(reference).time("Dec 31 23:00:00 node1 kernel: start")
+    assert found == datetime(2025, 12, 31, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "step", "loss"),
+    [
+        (" iteration      100/ 5000 | lm loss: 2.100000E+00 | loss scale: 1.0 |", 100, 2.1),
+        ("{'loss': 2.31, 'grad_norm': 1.02, 'learning_rate': 5e-05, 'epoch': 0.1}", None, 2.31),
+        ("step: 10  loss:  8.0123  grad_norm:  1.2  memory: 40.1GiB(50.1%)", 10, 8.0123),
+        ("step 10 loss 1.2", 10, 1.2),
+        ("Epoch 0: 10%|#  | 10/100 [00:01<00:09, v_num=0, train_loss_step=0.51]", None, 0.51),
+        ("global_step=7 train_loss=nan", 7, float("nan")),
+    ],
+)
+def test_steps_of_the_field(line: str, step: int | None, loss: float) -> None:
+    found = series.read(line, 1, None, None)
+    assert found is not None
+    assert found.step == step
+    assert found.loss == pytest.approx(loss, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("[rank3]: Traceback", 3),
+        ("[rank3]:[E1124 08:00:00.0 x.cpp:1] [Rank 3] Watchdog", 3),
+        ("[default5]:loss", 5),
+        ("12: hello", 12),
+        ("global rank 7 failed", 7),
+        ("no speaker", None),
+    ],
+)
+def test_ranks_of_the_field(line: str, expected: int | None) -> None:
+    assert rank(line) == expected
+
+
+def test_ranks_of_file_names() -> None:
+    assert rank_of_file("logs/rank3.log") == 3
+    assert rank_of_file("attempt_0/5/stderr.log") == 5
+    assert rank_of_file("train.log") is None
+
+
+def test_a_rewritten_progress_bar_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"\r 1%|   |\r 2%|   |\rOSError: [Errno 28] No space left on device\n")
+    assert [i.verdict.cause for i in diagnose([path]).incidents] == ["disk_full"]
