@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from trainwreck_analyzer import logs, series, source, tracebacks
 from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.clock import Clock

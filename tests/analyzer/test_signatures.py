@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from trainwreck_analyzer.causes import DOMAINS, causes
 from trainwreck_analyzer.errors import SignatureError
 from trainwreck_analyzer.scan import literals
@@ -33,7 +32,7 @@ def test_what_is_explained_exists() -> None:
     """A typing error in ``explains`` would silently let a victim win."""
     known = {*ALL, *causes(), *(k for s in ALL.values() for k in s.facts)}
     for signature in ALL.values():
-        if not signature.folder in ("kernel", "telemetry"):
+        if signature.folder not in ("kernel", "telemetry"):
             for wanted in signature.explains:
                 plain = wanted.startswith(("xid_", "hung_task", "ext4_", "xfs_"))
                 assert plain or any(matches(k, [wanted]) for k in known), (signature.id, wanted)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from trainwreck_analyzer.diagnose import diagnose
 from trainwreck_analyzer.render.html import to_html
 from trainwreck_analyzer.render.json import from_json, to_json
