@@ -59,12 +59,17 @@ _BUSY = "user_ticks + nice_ticks + system_ticks + irq_ticks + softirq_ticks + st
 _CHURN = "interface <> 'lo'"
 _GPU = "'GPU ' || coalesce(gpu_index::VARCHAR, right(uuid, 4))"
 _RANK = "rank IS NOT NULL AND role = 'training'"
+_RANK_NAME = (
+    "CASE WHEN min(job) OVER () IS DISTINCT FROM max(job) OVER ()"
+    " THEN coalesce(left(job, 8), '?') || ' ' ELSE '' END || 'r' || rank"
+)
+"""The job is named where several ran at once."""
 
 LANES: tuple[Lane, ...] = (
     Lane(
         "rss",
         "Worker memory",
-        _gauge("process", "rss_bytes", "'r' || rank", _RANK),
+        _gauge("process", "rss_bytes", _RANK_NAME, _RANK),
         "bytes",
         _for(
             "memory",
@@ -225,7 +230,7 @@ LANES: tuple[Lane, ...] = (
         "process_cpu",
         "Worker CPU",
         _rate(
-            "process", "user_ticks + system_ticks", "pid, started_us, rank", "'r' || rank", _RANK
+            "process", "user_ticks + system_ticks", "pid, started_us, rank, job", _RANK_NAME, _RANK
         ),
         "%",
         _for(

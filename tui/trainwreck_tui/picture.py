@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--keys", default="", help="keys to press first, comma separated")
     parser.add_argument("paths", nargs="*", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     keys = [key for key in options.keys.split(",") if key]
     with tempfile.TemporaryDirectory() as name:
         data, paths = options.data, options.paths
