@@ -45,7 +45,7 @@ QUERIES = {
     "15-minute window, 8 GPUs": """SELECT uuid, avg(power_w), max(temperature_c),
         max(utilization_percent) FROM gpu
         WHERE ts BETWEEN $end - INTERVAL 15 MINUTE AND $end GROUP BY uuid""",
-    "day of 1-minute series a GPU": """SELECT uuid, time_bucket(INTERVAL 1 MINUTE, ts) AS minute,
+    "day of 1-minute series a GPU": """SELECT uuid, epoch_us(ts) // 60000000 AS minute,
         avg(power_w), max(temperature_c) FROM gpu
         WHERE ts BETWEEN $end - INTERVAL 1 DAY AND $end GROUP BY ALL""",
     "last tick of the host": "SELECT max(ts) FROM memory WHERE ts > $end - INTERVAL 1 MINUTE",

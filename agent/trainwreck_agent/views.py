@@ -89,7 +89,8 @@ def select(table: Table, root: Path, host: str, *, sealed: bool = True, live: bo
     in_segments = (
         f"SELECT ts, {names} FROM"
         f" read_parquet({quote(str(root / 'segments' / table.name / '[0-9]*.parquet'))})"
-        f" WHERE segment IN ({valid})"
+        # A list, not IN: a semi-join builds a hash table of all rows, a third of a day's query.
+        f" WHERE list_contains((SELECT list(segment) FROM ({valid})), segment)"
     )
     source = lines(str(root / "journal" / "[0-9]*.tsv"), filename=True)
     in_journals = (
