@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,11 +28,11 @@ class Catalogue:
 
     def __init__(self, signatures: dict[str, Signature]) -> None:
         self.signatures = signatures
-        self._by_log = [s for s in signatures.values() if s.logs]
+        self._patterns = [(s, pattern) for s in signatures.values() for pattern in s.logs]
+        self._compiled: dict[int, re.Pattern[str]] = {}
         self._index = Index()
-        for key, signature in enumerate(self._by_log):
-            for pattern in signature.logs:
-                self._index.add(pattern, key)
+        for key, (_, pattern) in enumerate(self._patterns):
+            self._index.add(pattern, key)
         self._of_kind: dict[str, tuple[Signature, ...]] = {}
 
     def scanner(self, more_literals: tuple[str, ...] = ()) -> Scanner:
@@ -40,13 +41,23 @@ class Catalogue:
 
     def hits(self, line: str) -> list[Hit]:
         """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
-        found = []
+        found: dict[str, Hit] = {}
         for key in self._index.possible(line):
-            match = self._by_log[key].match(line)
-            if match:
+            signature = self._patterns[key][0]
+            if signature.id in found:
+                continue
+            match = self._pattern(key).search(line)
+            if match and not any(e.search(line) for e in signature.exceptions):
                 fields = {k: v for k, v in match.groupdict().items() if v is not None}
-                found.append(Hit(self._by_log[key], fields))
-        return found
+                found[signature.id] = Hit(signature, fields)
+        return list(found.values())
+
+    def _pattern(self, key: int) -> re.Pattern[str]:
+        """Compiled when a line first holds its literal: most never are."""
+        known = self._compiled.get(key)
+        if known is None:
+            known = self._compiled[key] = re.compile(self._patterns[key][1], re.ASCII)
+        return known
 
     def of_kind(self, kind: str) -> tuple[Signature, ...]:
         """The signatures that a fact speaks for: by their id, or by their ``facts``."""

@@ -18,6 +18,7 @@ from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel.decode import literals as kernel_literals
 from trainwreck_analyzer.ranks import rank, rank_of_file
+from trainwreck_analyzer.scan import Index
 from trainwreck_analyzer.series import LITERALS as STEP_LITERALS
 from trainwreck_analyzer.series import Step
 from trainwreck_analyzer.series import read as read_step
@@ -88,7 +89,9 @@ class _Reader:
         self._path = path
         self._catalogue = catalogue
         self._scanner = catalogue.scanner(kernel_literals())
-        self._kernel_gate = re.compile("|".join(re.escape(t) for t in kernel_literals()))
+        self._kernel_gate = Index()
+        for literal in kernel_literals():
+            self._kernel_gate.add_literal(literal, 0)
         self._base_order = base_order
         self._clock = Clock(_changed(path))
         self._held = b""
@@ -185,7 +188,10 @@ class _Reader:
 
     def _line(self, block: bytes, start: int, end: int, number: int, text: str) -> None:
         plain = _ANSI.sub("", text)
-        if self._kernel_gate.search(plain) and kernel.decode(kernel.split(plain).text) is not None:
+        if (
+            self._kernel_gate.possible(plain)
+            and kernel.decode(kernel.split(plain).text) is not None
+        ):
             self._kernel_lines += 1
         if tracebacks.HEADER in plain:
             self._traceback(block, start, number)
