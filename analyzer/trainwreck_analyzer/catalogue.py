@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from trainwreck_analyzer.scan import Index, Scanner
-from trainwreck_analyzer.series import LITERALS as STEP_LITERALS
+from trainwreck_analyzer.literals import blind_to_digits
+from trainwreck_analyzer.scan import Index
 from trainwreck_analyzer.signature import BUILT_IN, Signature, load
-from trainwreck_analyzer.tracebacks import HEADER
 
 NEAR_LINES = 12
 
@@ -35,14 +35,23 @@ class Catalogue:
             self._index.add(pattern, key)
         self._of_kind: dict[str, tuple[Signature, ...]] = {}
 
-    def scanner(self, more_literals: tuple[str, ...] = ()) -> Scanner:
-        """A scanner for the lines that a signature, a traceback or a step may be in."""
-        return Scanner([*self._index.literals, HEADER, *STEP_LITERALS, *more_literals])
+    @property
+    def literals(self) -> list[str]:
+        """Texts of which one stands in the shape of every line that a signature matches."""
+        return self._index.literals
 
-    def hits(self, line: str) -> list[Hit]:
+    def possible(self, shape: str) -> tuple[int, ...]:
+        """Numbers of the patterns that may match lines of a shape; the others do not."""
+        return tuple(
+            key
+            for key in self._index.possible(shape)
+            if not self._blind(key) or self._pattern(key).search(shape)
+        )
+
+    def hits(self, line: str, possible: Sequence[int]) -> list[Hit]:
         """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
         found: dict[str, Hit] = {}
-        for key in self._index.possible(line):
+        for key in possible:
             signature = self._patterns[key][0]
             if signature.id in found:
                 continue
@@ -51,6 +60,9 @@ class Catalogue:
                 fields = {k: v for k, v in match.groupdict().items() if v is not None}
                 found[signature.id] = Hit(signature, fields)
         return list(found.values())
+
+    def _blind(self, key: int) -> bool:
+        return blind_to_digits(self._patterns[key][1])
 
     def _pattern(self, key: int) -> re.Pattern[str]:
         """Compiled when a line first holds its literal: most never are."""

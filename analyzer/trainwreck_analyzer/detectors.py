@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from statistics import median
 
 from trainwreck_analyzer.fact import Fact
@@ -23,6 +25,8 @@ _WARM_UP_STEPS = 100
 """Loss scaling starts high on purpose: overflows in the first steps are its search."""
 _STEP_TIME_RATIO = 0.04
 _DATA_SHARE = 0.5
+_OTHER_LOSS = re.compile(r"train_loss\w{0,20}[=:] ?\d", re.ASCII)
+"""A progress bar's own average may be NaN where the loss beside it is not."""
 _SEQUENCE = re.compile(r"SeqNum=(\d+), OpType=(\w+)", re.ASCII)
 
 
@@ -47,6 +51,8 @@ def _fact(kind: str, step: Step, path: str, fields: dict[str, str]) -> Fact:
 def _not_finite(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     for step in steps:
         if step.loss is not None and not math.isfinite(step.loss):
+            if _OTHER_LOSS.search(step.text):
+                continue
             yield _fact("series_loss_not_finite", step, path, {})
             return
     bad = [s for s in steps if s.grad_norm is not None and math.isnan(s.grad_norm)]
@@ -64,6 +70,8 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
         return
     for i in range(min(4, len(losses) - 2), len(losses)):
         before = losses[max(0, i - _WINDOW) : i]
+        if losses[i] - min(before) < _LOWEST_RISE:
+            continue
         level = median(before)
         spread = median([abs(x - level) for x in before])
         rise = losses[i] - level
@@ -82,14 +90,15 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
 
 
 def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
+    known = [s for s in steps if s.step is not None]
     run: list[Fact] = []
     for fact in facts:
         if fact.kind != "overflow_skipped":
             continue
         near = not run or (fact.line or 0) - (run[-1].line or 0) <= 12
         run = [*run, fact] if near else [fact]
-        passed = [s.step for s in steps if s.line <= (fact.line or 0) and s.step is not None]
-        late = bool(passed) and passed[-1] > _WARM_UP_STEPS
+        passed = bisect_right(known, fact.line or 0, key=lambda s: s.line)
+        late = passed > 0 and (known[passed - 1].step or 0) > _WARM_UP_STEPS
         if len(run) >= (_OVERFLOW_RUN if late else 5 * _OVERFLOW_RUN):
             yield _again("series_overflow_run", run[0], {})
             return
@@ -108,11 +117,14 @@ def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     times = [s.step_time_s or 0.0 for s in timed]
     if len(times) < FEWEST_STEPS:
         return
+    lowest_from = list(accumulate(reversed(times), min))[::-1]
     for i in range(2, len(times) - 1):
         before, after = times[max(0, i - _WINDOW) : i], times[i : i + _WINDOW]
+        lowest = lowest_from[i]
+        if lowest <= min(before):
+            continue
         level, now = median(before), median(after)
         spread = max(abs(x - level) for x in before[-8:])
-        lowest = min(times[i:])
         if now - level > max(_STEP_TIME_RATIO * level, 3 * spread) and lowest > level + spread:
             fields = {"before": f"{level:.3g}", "after": f"{now:.3g}"}
             yield _fact("series_step_time_shift", timed[i], path, fields)
@@ -159,7 +171,10 @@ _TOTALS = re.compile(
     _AMOUNT + r" already allocated;.{0,60}?" + _AMOUNT + r" reserved in total by PyTorch"
 )
 _UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "MB": 0.954, "GiB": 1024.0, "GB": 954.0}
+_ALLOCATED = re.compile(_AMOUNT + r" is allocated by PyTorch")
 _ENOUGH_FACTOR = 1.2
+_FRAGMENTED_SHARE = 0.1
+"""A full GPU always has a few unused blocks: less than this of what is held is no fragmentation."""
 
 
 def _fragmented(facts: Sequence[Fact]) -> Iterator[Fact]:
@@ -174,9 +189,12 @@ def _fragmented(facts: Sequence[Fact]) -> Iterator[Fact]:
         wanted = float(tried[1]) * _UNITS[tried[2]]
         if reserved:
             unused = float(reserved[1]) * _UNITS[reserved[2]]
+            used = _ALLOCATED.search(fact.text)
+            held = unused + (float(used[1]) * _UNITS[used[2]] if used else 0.0)
         elif totals:
-            unused = float(totals[3]) * _UNITS[totals[4]] - float(totals[1]) * _UNITS[totals[2]]
-        if unused >= _ENOUGH_FACTOR * wanted:
+            held = float(totals[3]) * _UNITS[totals[4]]
+            unused = held - float(totals[1]) * _UNITS[totals[2]]
+        if unused >= max(_ENOUGH_FACTOR * wanted, _FRAGMENTED_SHARE * held):
             fields = {"reserved": f"{unused:.0f} MiB", "wanted": f"{wanted:.0f} MiB"}
             yield _again("series_reserved_was_enough", fact, fields)
             return

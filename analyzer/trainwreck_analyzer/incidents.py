@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import accumulate
 
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
@@ -32,7 +34,8 @@ def cleaned(reading: Reading, catalogue: Catalogue) -> list[Fact]:
     facts: list[Fact] = []
     for same in by_line.values():
         facts += _of_one_line(same, catalogue)
-    return [_marked(fact, reading, catalogue) for fact in facts]
+    progress = _Progress(reading)
+    return [_marked(fact, progress, catalogue) for fact in facts]
 
 
 def _of_one_line(facts: list[Fact], catalogue: Catalogue) -> list[Fact]:
@@ -55,13 +58,13 @@ def _weight(fact: Fact, catalogue: Catalogue) -> float:
     return max((s.weight for s in catalogue.of_kind(fact.kind)), default=0.0)
 
 
-def _marked(fact: Fact, reading: Reading, catalogue: Catalogue) -> Fact:
+def _marked(fact: Fact, progress: _Progress, catalogue: Catalogue) -> Fact:
     if fact.evidence != "log" or fact.kind.startswith("series_") or fact.kind in _SCHEDULER:
         return fact
     signatures = catalogue.of_kind(fact.kind)
     if not signatures or all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):
         return fact
-    if not _went_on(fact, reading):
+    if not progress.went_on(fact.line or 0):
         return fact
     return replace(fact, fields=fact.fields | {"run_went_on": "yes"})
 
@@ -72,17 +75,26 @@ def _domain(signature: Signature) -> str:
     return domain(signature.cause)
 
 
-def _went_on(fact: Fact, reading: Reading) -> bool:
-    """Whether the same log shows steps, each later than the last, after the line; or its end."""
-    line = fact.line or 0
-    if any(f.kind == "run_finished" and (f.line or 0) > line for f in reading.facts):
-        return True
-    before = [s.step for s in reading.steps if s.line < line and s.step is not None]
-    after = [s.step for s in reading.steps if s.line > line and s.step is not None]
-    if len(after) < _WENT_ON_STEPS:
-        return False
-    restarted = bool(before) and min(after) <= before[-1] and after[0] <= before[-1]
-    return bool(before) and not restarted
+class _Progress:
+    """The steps of one log, by line."""
+
+    def __init__(self, reading: Reading) -> None:
+        known = [(s.line, s.step) for s in reading.steps if s.step is not None]
+        self._lines = [line for line, _ in known]
+        self._steps = [step for _, step in known]
+        self._least_from = list(accumulate(reversed(self._steps), min))[::-1]
+        ends = [f.line or 0 for f in reading.facts if f.kind == "run_finished"]
+        self._finished = max(ends, default=-1)
+
+    def went_on(self, line: int) -> bool:
+        """Whether the log shows steps, each later than the last, after the line; or its end."""
+        if self._finished > line:
+            return True
+        before, after = bisect_left(self._lines, line), bisect_right(self._lines, line)
+        if before == 0 or len(self._steps) - after < _WENT_ON_STEPS:
+            return False
+        last = self._steps[before - 1]
+        return self._least_from[after] > last or self._steps[after] > last
 
 
 def initiates(fact: Fact, catalogue: Catalogue) -> bool:

@@ -1,52 +1,55 @@
 """Reads one log of any kind: what its lines say as facts, its steps, its clock, how it ended.
 
-A file is read in blocks; only lines that hold a literal of the catalogue are looked at.
+A file is read in blocks; only lines whose shape means something are looked at.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainwreck_analyzer import kernel, source, tracebacks
+from trainwreck_analyzer import about, kernel, series, source, tracebacks
 from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
 from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel.decode import literals as kernel_literals
+from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.ranks import rank, rank_of_file
-from trainwreck_analyzer.scan import Index
-from trainwreck_analyzer.series import LITERALS as STEP_LITERALS
-from trainwreck_analyzer.series import Step
-from trainwreck_analyzer.series import read as read_step
+from trainwreck_analyzer.scan import Lines, Scanner
+from trainwreck_analyzer.series import Layout, Step
 from trainwreck_analyzer.verdict import Component, Input, InputKind
 
 MOST_FACTS_PER_KIND = 200
-MOST_STEPS = 100_000
+MOST_STEPS = 40_000
+"""More than so many are thinned out evenly; the last one is always kept."""
+LONGEST_LINE_BYTES = 100_000
+_LONGEST_NEIGHBOUR_BYTES = 5000
 LONGEST_TEXT_CHARACTERS = 2000
 _HELD_BYTES = 32768
 """A traceback that starts this near a block's end is read with the next block."""
 _TIME_LOOKBACK_LINES = 30
+_BOUNDS_LINES = 200
+_CLOCKS = re.compile(rb"00:00:00|0000000000")
+"""Stands in the shape of every time that a clock reads."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
-_FRAMEWORKS = (
-    ("megatron", re.compile(r"megatron|number of parameters on \(tensor, pipeline\)", re.I)),
-    ("nemo", re.compile(r"\bNeMo\b|nemo_logging", re.ASCII)),
-    ("deepspeed", re.compile(r"deepspeed|\[stage_?[123]", re.I)),
-    ("torchtitan", re.compile(r"torchtitan", re.I)),
-    ("lightning", re.compile(r"pytorch_lightning|lightning\.pytorch|lightning/fabric", re.I)),
-    ("transformers", re.compile(r"transformers/trainer|'train_runtime'|\*{5} Running training")),
-    ("jax", re.compile(r"\bjax(?:lib)?\b|XlaRuntimeError", re.ASCII)),
-    ("tensorflow", re.compile(r"tensorflow", re.I)),
-    ("mosaicml", re.compile(r"\bcomposer[./]|MosaicML", re.ASCII)),
-    ("pytorch", re.compile(r"torch|ProcessGroupNCCL|c10d", re.ASCII)),
-)
-_WORLD = re.compile(
-    r"\b(?:world[_ ]size|nranks|WORLD_SIZE|num_processes)['\"]?[ =:]{1,3}(\d{1,6})\b"
-)
-_JOB = re.compile(r"\b(?:SLURM_JOB_ID=|JOB |STEP |slurm job id:? |StepId=)(\d{2,12})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the lines of one shape may mean."""
+
+    patterns: tuple[int, ...]
+    kernel: bool
+    traceback: bool
+    step: Layout | None
+
+    @property
+    def only_step(self) -> bool:
+        return not (self.patterns or self.kernel or self.traceback)
 
 
 @dataclass(slots=True)
@@ -88,10 +91,11 @@ class _Reader:
     def __init__(self, path: Path, catalogue: Catalogue, base_order: int) -> None:
         self._path = path
         self._catalogue = catalogue
-        self._scanner = catalogue.scanner(kernel_literals())
-        self._kernel_gate = Index()
-        for literal in kernel_literals():
-            self._kernel_gate.add_literal(literal, 0)
+        self._scanner = Scanner(
+            [*catalogue.literals, *kernel_literals(), *series.LITERALS, tracebacks.HEADER],
+            self._classify,
+        )
+        self._kernel_literals = tuple(shape(literal) for literal in kernel_literals())
         self._base_order = base_order
         self._clock = Clock(_changed(path))
         self._held = b""
@@ -101,7 +105,11 @@ class _Reader:
         self._last_time: datetime | None = None
         self._time_before: datetime | None = None
         self._head = ""
-        self._kernel_lines = 0
+        self._timeless = False
+        self._step_lines = 0
+        self._stride = 1
+        self._skipped: tuple[bytes, int, Layout] | None = None
+        self._kernel_lines: list[tuple[int, str]] = []
         self._in_traceback: set[int] = set()
         self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
 
@@ -120,6 +128,10 @@ class _Reader:
         if self._held:
             self._read(self._held)
         reading = self._reading
+        if self._skipped is not None:
+            raw, number, layout = self._skipped
+            text = source.text(raw)
+            reading.steps.append(layout.read(_ANSI.sub("", text), number, text, self._last_time))
         if self._kernel_lines:
             self._add_kernel_facts()
         reading.input = Input(
@@ -139,94 +151,113 @@ class _Reader:
         return "unknown"
 
     def _read(self, block: bytes) -> None:
-        first = self._lines + 1
         if not self._head:
             self._head = source.text(block[:40000])
             self._about(self._head)
         self._time_before = self._last_time
-        self._bounds(block)
-        for line in self._scanner.candidates(block, first):
-            raw = block[line.start : line.end]
-            if len(raw) > 100_000:
-                raw = raw[:100_000]
-            if b"\x00" in raw:
-                self._unparsed += 1
-                continue
-            for text in _segments(source.text(raw)):
-                self._line(block, line.start, line.end, line.number, text)
-        self._lines += block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+        lines = Lines.of(block)
+        self._bounds(lines)
+        if b"\x00" in block:
+            self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
+        first = self._lines + 1
+        for index, look in self._scanner.matter(lines.shapes):
+            number = first + lines.number(index)
+            if look.only_step and look.step is not None:
+                self._step(lines, index, number, look.step)
+            elif b"\x00" not in lines.raw[index]:
+                self._line(lines, index, number, look)
+        self._lines += lines.count
         self._in_traceback.clear()
+
+    def _classify(self, line: bytes) -> _Look | None:
+        """What the lines of a shape may mean; None for nothing."""
+        text = _plain(line[:LONGEST_LINE_BYTES])
+        look = _Look(
+            self._catalogue.possible(text),
+            any(literal in text for literal in self._kernel_literals),
+            tracebacks.HEADER in text,
+            series.layout(text),
+        )
+        return None if look.only_step and look.step is None else look
 
     def _about(self, text: str) -> None:
         reading = self._reading
-        for name, pattern in _FRAMEWORKS:
-            if reading.framework is None and pattern.search(text):
-                reading.framework = name
-        world = _WORLD.search(text)
-        if world and reading.world_size is None:
-            reading.world_size = int(world[1])
-        job = _JOB.search(text)
-        if job and reading.job is None:
-            reading.job = job[1]
+        reading.framework = about.framework(text)
+        reading.world_size = about.world_size(text)
+        reading.job = about.job(text)
 
-    def _bounds(self, block: bytes) -> None:
+    def _bounds(self, lines: Lines) -> None:
         """First and last time: from the first and the last lines of the block that carry one."""
+        most = _TIME_LOOKBACK_LINES if self._timeless else _BOUNDS_LINES
         if self._first_time is None:
-            self._first_time = self._any_time(block[:20000].split(b"\n"))
-        last = self._any_time(reversed(block[-20000:].split(b"\n")))
+            self._first_time = self._any_time(lines.raw[:most])
+        last = self._any_time(reversed(lines.raw[-most:]))
         if last is not None:
             self._last_time = last
-        if b"\x00" in block:
-            self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
+        self._timeless = last is None
 
-    def _any_time(self, lines: Iterator[bytes] | list[bytes]) -> datetime | None:
+    def _any_time(self, lines: Iterable[bytes]) -> datetime | None:
         for line in lines:
             time = self._clock.time(source.text(line[:300]))
             if time is not None:
                 return time
         return None
 
-    def _line(self, block: bytes, start: int, end: int, number: int, text: str) -> None:
+    def _line(self, lines: Lines, index: int, number: int, look: _Look) -> None:
+        text = source.text(lines.raw[index][:LONGEST_LINE_BYTES])
         plain = _ANSI.sub("", text)
-        if (
-            self._kernel_gate.possible(plain)
-            and kernel.decode(kernel.split(plain).text) is not None
-        ):
-            self._kernel_lines += 1
-        if tracebacks.HEADER in plain:
-            self._traceback(block, start, number)
+        if look.kernel and kernel.decode(kernel.split(plain).text) is not None:
+            self._kernel_lines.append((number, text))
+        if look.traceback:
+            self._traceback(lines, index, number)
             return
-        hits = self._catalogue.hits(plain)
-        step = None
-        if any(literal in plain for literal in STEP_LITERALS):
-            step = read_step(plain, number, None, rank(plain))
-        if not hits and step is None:
+        hits = self._catalogue.hits(plain, look.patterns)
+        if look.step is not None:
+            self._step(lines, index, number, look.step)
+        if not hits:
             return
-        time = self._time(block, start, plain)
-        if step is not None and len(self._reading.steps) < MOST_STEPS:
-            self._reading.steps.append(replace(step, text=text, time=time))
         around: list[str] | None = None
+        time, dated = None, False
         for hit in hits:
             if hit.signature.near:
-                around = around if around is not None else _around(block, start, end)
+                around = around if around is not None else _around(lines, index)
                 if not any(p.search(t) for p in hit.signature.surroundings for t in around):
                     continue
+            if not dated and self._reading.counts[hit.signature.id] < MOST_FACTS_PER_KIND:
+                time, dated = self._time(lines, index), True
             self._add(hit.signature.id, text, number, time, hit)
 
-    def _traceback(self, block: bytes, start: int, number: int) -> None:
-        window = block[start : start + _HELD_BYTES]
-        lines = [_ANSI.sub("", source.text(line)).rstrip("\r") for line in window.split(b"\n")]
-        before = [source.text(b) for b in block[max(0, start - 1000) : start].split(b"\n")]
-        found = tracebacks.read(lines, before)
-        if found is None:
-            self._add("traceback_cut_off", lines[0], number, None, None)
+    def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
+        """Keeps a step; of more than ``MOST_STEPS`` every 2nd, then every 4th, and so on."""
+        self._step_lines += 1
+        if self._step_lines % self._stride:
+            self._skipped = (lines.raw[index], number, layout)
             return
-        place = number + found.line
+        self._skipped = None
+        steps = self._reading.steps
+        text = source.text(lines.raw[index])
+        steps.append(layout.read(_ANSI.sub("", text), number, text, self._time(lines, index)))
+        if len(steps) >= MOST_STEPS:
+            del steps[::2]
+            self._stride *= 2
+
+    def _traceback(self, lines: Lines, index: int, number: int) -> None:
+        window = [
+            _plain(line[:LONGEST_LINE_BYTES])
+            for line in lines.raw[index : index + tracebacks.LONGEST_LINES]
+        ]
+        before = [source.text(line) for line in lines.raw[max(0, index - 3) : index]]
+        found = tracebacks.read(window, before)
+        if found is None:
+            self._add("traceback_cut_off", window[0], number, None, None)
+            return
+        end = index + found.line
+        place = number - lines.number(index) + lines.number(end)
         if place in self._in_traceback:
             return
         self._in_traceback.add(place)
-        text = source.text(window.split(b"\n")[found.line]).rstrip("\r")
-        time = self._time(block, start, lines[0])
+        text = source.text(lines.raw[end])
+        time = self._time(lines, index)
         fields = {"exception": found.exception.rsplit(".", 1)[-1], "message": found.message[:300]}
         if found.files:
             fields["raised_in"] = found.files[-1][:200]
@@ -234,19 +265,16 @@ class _Reader:
             fields["chained"] = "yes"
         self._add("python_traceback", text, place, time, None, fields)
 
-    def _time(self, block: bytes, start: int, line: str) -> datetime | None:
+    def _time(self, lines: Lines, index: int) -> datetime | None:
         """The line's own time, or that of the nearest line before it."""
-        time = self._clock.time(line)
-        if self._first_time is None:
-            return time
-        position = start
-        for _ in range(_TIME_LOOKBACK_LINES):
-            if time is not None or position <= 0:
-                break
-            previous = block.rfind(b"\n", 0, position - 1) + 1
-            time = self._clock.time(source.text(block[previous : min(position, previous + 300)]))
-            position = previous
-        return time or (self._time_before if position <= 0 else None)
+        lookback = 0 if self._first_time is None else _TIME_LOOKBACK_LINES
+        for place in range(index, max(-1, index - lookback - 1), -1):
+            if _CLOCKS.search(lines.shapes[place], 0, 300) is None:
+                continue
+            time = self._clock.time(source.text(lines.raw[place][:300]))
+            if time is not None:
+                return time
+        return self._time_before if index < lookback else None
 
     def _add(
         self,
@@ -294,6 +322,10 @@ class _Reader:
         reading = self._reading
         changed = _changed(self._path)
         year = (self._first_time or changed or datetime.now(UTC)).year
+        lines: Iterable[tuple[int, str]] = self._kernel_lines
+        if kernel.looks_like_kernel(self._head) and self._path != source.STDIN:
+            # Clocks that only say how long after the line before need every line.
+            lines = enumerate(_text_lines(self._path), 1)
         found = [
             Fact(
                 f.kind,
@@ -307,7 +339,7 @@ class _Reader:
                 value=f.value,
                 fields=f.fields,
             )
-            for f in kernel.facts(_text_lines(self._path), str(self._path), year=year)
+            for f in kernel.numbered_facts(lines, str(self._path), year=year)
         ]
         taken = {f.line for f in found}
         reading.facts = [f for f in reading.facts if f.line not in taken or self._names(f)] + found
@@ -319,29 +351,14 @@ def _text_lines(path: Path) -> Iterator[str]:
             yield source.text(line)
 
 
-def _segments(text: str) -> list[str]:
-    """The parts of a line that a progress bar rewrote: only the last is kept on a terminal."""
-    text = text.rstrip("\r\n")
-    if "\r" not in text:
-        return [text]
-    return [part for part in text.split("\r") if part.strip()]
+def _plain(line: bytes) -> str:
+    return _ANSI.sub("", source.text(line))
 
 
-def _around(block: bytes, start: int, end: int) -> list[str]:
+def _around(lines: Lines, index: int) -> list[str]:
     """The lines around one, itself included."""
-    first = start
-    for _ in range(NEAR_LINES):
-        if first <= 0:
-            break
-        first = block.rfind(b"\n", max(0, first - 5000), first - 1) + 1
-    last = end
-    for _ in range(NEAR_LINES):
-        following = block.find(b"\n", last + 1, last + 5000)
-        if following < 0:
-            last = min(len(block), last + 5000)
-            break
-        last = following
-    return [_ANSI.sub("", source.text(line)) for line in block[first:last].split(b"\n")]
+    some = lines.raw[max(0, index - NEAR_LINES) : index + NEAR_LINES + 1]
+    return [_plain(line[:_LONGEST_NEIGHBOUR_BYTES]) for line in some]
 
 
 def _changed(path: Path) -> datetime | None:

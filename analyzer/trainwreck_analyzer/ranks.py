@@ -17,12 +17,16 @@ _FILE = re.compile(
 )
 
 
+def rank_span(line: str) -> tuple[int, int] | None:
+    """Where the rank stands that a line names as its speaker; None where it names none."""
+    found = _RANK.search(line[:300])
+    return found.span(found.lastgroup or 0) if found else None
+
+
 def rank(line: str) -> int | None:
     """The rank that a line names as its speaker; None where it names none."""
-    found = _RANK.search(line[:300])
-    if found is None:
-        return None
-    return int(next(g for g in found.groups() if g is not None))
+    span = rank_span(line)
+    return int(line[slice(*span)]) if span else None
 
 
 def rank_of_file(name: str) -> int | None:

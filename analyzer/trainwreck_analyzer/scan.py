@@ -1,125 +1,146 @@
 """Finds the lines that may matter in a block of bytes; nothing else is ever parsed.
 
-Every pattern must hold a piece of text that stands in each line it matches: its literal. A
-backend finds the literals in a block; only lines with a literal see a regular expression. The
-fallback backend needs nothing but ``re``: one search over the block for a few common pieces.
+A log repeats itself: a step line is printed a million times with other digits. So each line is
+reduced to its shape (every digit as ``0``), all in C, and only a shape that was not seen before is
+looked at. Of new shapes those are dropped in one search that hold no literal of any pattern.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-SHORTEST_LITERAL = 3
-_STEMS = [
-    stem.replace("_", " ")
-    for stem in [
-        "rror",
-        "xcept",
-        "ail",
-        "FAIL",
-        "imeout",
-        "imed_out",
-        "kill",
-        "Kill",
-        "abort",
-        "Abort",
-        "memory",
-        "Memory",
-        "signal",
-        "SIG",
-        "NaN",
-        "nan",
-        "loss",
-        "epoch",
-        "NCCL",
-        "nccl",
-        "CUDA",
-        "cuda",
-        "arn",
-        "WARN",
-        "ancel",
-        "CANCEL",
-        "overflow",
-        "OVERFLOW",
-        "lost",
-        "refused",
-        "denied",
-        "space",
-        "mismatch",
-        "nvalid",
-        "No_such",
-        "not_found",
-        "xit",
-        "hrottl",
-        "estart",
-        "reempt",
-        "rain",
-    ]
-]
-"""Pieces that many literals share: fewer searches over the block."""
+from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.literals import literals, shape
+
+_SAME_DIGITS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(
+    range(128, 256)
+)
+_MOST_SHAPES = 20_000
+_LONGEST_SHAPE_BYTES = 1000
+"""Longer lines are not remembered: garbage has no shape that comes back."""
+_GATE_FROM_SHAPES = 400
+"""Building the gate costs as much as looking at so many shapes without it."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One candidate line of a block."""
+class Lines:
+    """A block cut into lines, at line ends and at the carriage returns of progress bars."""
 
-    start: int
-    end: int
-    number: int
-    """From 1, in the file."""
+    raw: list[bytes]
+    shapes: list[bytes]
+    breaks: list[int] | None
+    """Which line of the file each one stands in, from 0; None where each is one."""
+    count: int
+    """Lines of the file."""
+
+    @classmethod
+    def of(cls, block: bytes) -> Lines:
+        """Cuts a block; its last line may lack its end."""
+        if block.endswith(b"\n"):
+            block = block[:-1]
+        breaks = None
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        count = block.count(b"\n") + 1
+        if b"\r" in block:
+            breaks = [
+                number
+                for number, line in enumerate(block.split(b"\n"))
+                for _ in range(line.count(b"\r") + 1)
+            ]
+            block = block.replace(b"\r", b"\n")
+        return cls(block.split(b"\n"), block.translate(_SAME_DIGITS).split(b"\n"), breaks, count)
+
+    def number(self, index: int) -> int:
+        """Which line of the block a line stands in, from 0."""
+        return index if self.breaks is None else self.breaks[index]
 
 
-class Backend(Protocol):
-    """Finds where any of a set of literals stands."""
+class Gate(Protocol):
+    """Which of some lines may hold one of the literals it was made for."""
 
-    def __init__(self, literals: Sequence[bytes]) -> None: ...
-
-    def positions(self, block: bytes, start: int) -> int:
-        """Offset of the first literal at or after ``start``; -1 where there is none."""
+    def __call__(self, lines: Sequence[bytes]) -> Iterable[bytes]:
+        """The lines that may; each comes as it was given."""
         ...
 
 
-class Stems:
-    """The fallback: one alternation of few stems that every literal holds."""
+class ExpressionGate:
+    """The gate that needs nothing but ``re``: a tree of the literals' rare parts."""
 
-    def __init__(self, literals: Sequence[bytes]) -> None:
-        stems = [s.encode() for s in _STEMS]
-        needed = {next((s for s in stems if s in literal), literal) for literal in literals}
-        kept = [n for n in needed if not any(o != n and o in n for o in needed)]
-        self._search = re.compile(b"|".join(re.escape(n) for n in sorted(kept))).search
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._search = re.compile(gate(wanted).pattern.encode()).search
 
-    def positions(self, block: bytes, start: int) -> int:
-        """Offset of the first stem at or after ``start``; -1 where there is none."""
-        found = self._search(block, start)
-        return found.start() if found else -1
-
-
-class Scanner:
-    """Walks over the candidate lines of blocks and keeps count of the line numbers."""
-
-    def __init__(self, literals: Iterable[str], backend: type[Backend] = Stems) -> None:
-        self._backend = backend(sorted({literal.encode() for literal in literals}))
-
-    def candidates(self, block: bytes, first_number: int) -> Iterator[Line]:
-        """The lines of a block that hold a literal; ``first_number`` is the block's first line."""
-        position, counted, number = 0, 0, first_number
-        while (hit := self._backend.positions(block, position)) >= 0:
-            start = block.rfind(b"\n", 0, hit) + 1
-            end = block.find(b"\n", hit)
-            if end < 0:
-                end = len(block)
-            number += block.count(b"\n", counted, start)
-            counted = start
-            yield Line(start, end, number)
+    def __call__(self, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """The lines that may hold a literal."""
+        text, position = b"\n".join(lines), 0
+        while (found := self._search(text, position)) is not None:
+            start = text.rfind(b"\n", 0, found.start()) + 1
+            end = text.find(b"\n", found.end())
+            end = len(text) if end < 0 else end
+            yield text[start:end]
             position = end + 1
 
 
+class Scanner(Generic[T]):
+    """Walks over the lines of blocks; asks about a shape once and remembers the answer.
+
+    Args:
+        wanted: Literals; a line whose shape holds none of their shapes is never asked about.
+        classify: What a shape means; None for nothing.
+    """
+
+    def __init__(self, wanted: Iterable[str], classify: Callable[[bytes], T | None]) -> None:
+        self._wanted = sorted({shape(literal) for literal in wanted})
+        self._classify = classify
+        self._cold: set[bytes] = set()
+        self._hot: dict[bytes, T] = {}
+        self._asked = 0
+        self._gate: Gate | None = None
+
+    def matter(self, shapes: Sequence[bytes]) -> Iterator[tuple[int, T]]:
+        """Index and meaning of each shape that means something."""
+        hot = self._hot
+        present = set(shapes)
+        new = present - self._cold
+        if hot:
+            new -= hot.keys()
+        if len(new) > 1 or new != {b""}:
+            self._learn(new)
+        if hot.keys().isdisjoint(present):
+            return
+        for index, text in enumerate(shapes):
+            if text in hot:
+                yield index, hot[text]
+        self._forget()
+
+    def _learn(self, new: set[bytes]) -> None:
+        self._asked += len(new)
+        lines: Iterable[bytes] = new
+        if self._asked > _GATE_FROM_SHAPES:
+            self._gate = self._gate or ExpressionGate(self._wanted)
+            lines = self._gate(list(new))
+        for text in lines:
+            meaning = self._classify(text)
+            if meaning is not None:
+                self._hot[text] = meaning
+        self._cold.update(t for t in new if len(t) <= _LONGEST_SHAPE_BYTES and t not in self._hot)
+
+    def _forget(self) -> None:
+        """A log in which no line resembles another must not fill the memory."""
+        if len(self._cold) > _MOST_SHAPES:
+            self._cold.clear()
+        if len(self._hot) > _MOST_SHAPES:
+            self._hot.clear()
+
+
 class Index:
-    """Which patterns can match a line, by the literals it holds.
+    """Which patterns can match a shape, by the literals it holds.
 
     A literal is looked for only where three characters of it stand in the line: one pass over the
     line instead of one search for each of a thousand literals.
@@ -140,6 +161,7 @@ class Index:
 
     def add_literal(self, literal: str, key: int) -> None:
         """Enters a literal of at least three characters under a number."""
+        literal = shape(literal)
         if literal not in self._keys:
             # The triple that fewest literals have so far: short lists to look through.
             triple = min(_triples(literal), key=lambda t: (len(self._by_triple.get(t, ())), t))
@@ -148,123 +170,18 @@ class Index:
 
     @property
     def literals(self) -> list[str]:
-        """Every literal of every pattern."""
+        """The shape of every literal of every pattern."""
         return list(self._keys)
 
-    def possible(self, line: str) -> list[int]:
-        """Numbers of the patterns that may match the line, ascending."""
+    def possible(self, text: str) -> list[int]:
+        """Numbers of the patterns that may match lines of a shape, ascending."""
         found: set[int] = set()
-        for triple in self._by_triple.keys() & _triples(line):
+        for triple in self._by_triple.keys() & _triples(text):
             for literal in self._by_triple[triple]:
-                if literal in line:
+                if literal in text:
                     found.update(self._keys[literal])
         return sorted(found)
 
 
 def _triples(text: str) -> set[str]:
     return set(map("".join, zip(text, text[1:], text[2:], strict=False)))
-
-
-def literals(pattern: str) -> tuple[str, ...]:
-    """For each alternative of a pattern the longest text that every match holds.
-
-    Raises:
-        ValueError: An alternative has no literal of three characters.
-    """
-    found = []
-    for branch in _branches(pattern):
-        runs = sorted(_runs(branch), key=len)
-        if runs and len(runs[-1]) >= SHORTEST_LITERAL:
-            found.append(runs[-1])
-            continue
-        group = _group_choices(branch)
-        if not group or any(len(choice) < SHORTEST_LITERAL for choice in group):
-            raise ValueError(f"pattern {pattern!r} has no literal of {SHORTEST_LITERAL} characters")
-        found += group
-    return tuple(found)
-
-
-def _branches(pattern: str) -> list[str]:
-    """The pattern cut at the ``|`` that stand outside groups and classes."""
-    parts, depth, start = [], 0, 0
-    for position, token in _tokens(pattern):
-        if token[0] == "(":
-            depth += 1
-        elif token == ")":
-            depth -= 1
-        elif token == "|" and depth == 0:
-            parts.append(pattern[start:position])
-            start = position + 1
-    return [*parts, pattern[start:]]
-
-
-def _tokens(pattern: str) -> Iterator[tuple[int, str]]:
-    """Position and text of each token: a character, an escape, a whole class, a quantifier."""
-    position = 0
-    while position < len(pattern):
-        found = _TOKEN.match(pattern, position)
-        token = found.group() if found else pattern[position]
-        yield position, token
-        position += len(token)
-
-
-_TOKEN = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<\w+>|:|=|!|<=|<!)|\{\d*,?\d*\}|.", re.DOTALL
-)
-_SPECIAL_ESCAPES = frozenset("dDsSwWbBAZ0123456789nrt")
-
-
-def _runs(branch: str) -> list[str]:
-    """Texts that every match of a branch without top-level ``|`` holds, outside groups."""
-    runs, run, depth = [], "", 0
-    for _, token in _tokens(branch):
-        if token[0] == "(":
-            runs.append(run)
-            run, depth = "", depth + 1
-        elif token == ")":
-            depth -= 1
-        elif depth:
-            continue
-        elif token in ("?", "*") or token[0] == "{":
-            runs.append(run[:-1])
-            run = ""
-        elif token in ("+", ".", "^", "$") or (token[0] == "[" and len(token) > 1):
-            runs.append(run)
-            run = ""
-        elif token[0] == "\\":
-            if token[1] in _SPECIAL_ESCAPES:
-                runs.append(run)
-                run = ""
-            else:
-                run += token[1]
-        else:
-            run += token
-    runs.append(run)
-    return [r for r in runs if r]
-
-
-def _group_choices(branch: str) -> list[str]:
-    """The literals of the first group that must stand in every match: ``(?:one|other)``."""
-    depth, start = 0, 0
-    for position, token in _tokens(branch):
-        if token[0] == "(":
-            if depth == 0:
-                start = position + len(token)
-                if token in ("(?!", "(?<!", "(?=", "(?<="):
-                    start = -1
-            depth += 1
-        elif token == ")":
-            depth -= 1
-            if depth == 0 and start >= 0 and branch[position + 1 : position + 2] not in ("?", "*"):
-                choices = _choices(branch[start:position])
-                if choices:
-                    return choices
-    return []
-
-
-def _choices(inside: str) -> list[str]:
-    """The literals of what stands in a group; none where one alternative has no literal."""
-    try:
-        return list(literals(inside))
-    except ValueError:
-        return []

@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from trainwreck_analyzer.ranks import rank_span
+
 LITERALS = ("loss", "Loss", "LOSS", "elapsed time per iteration")
 _NUMBER = r"(?P<v>[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|NaN|NAN|inf|Inf|INF|Infinity))"
 _SEPARATOR = r"['\"]?\s{0,2}[:=]?\s{0,8}(?:tensor\()?"
@@ -63,50 +65,85 @@ class Step:
     """Part of the step that waited for data."""
 
 
-def read(line: str, number: int, time: datetime | None, rank: int | None) -> Step | None:
-    """The step that a line tells of; None where it holds no loss of the training."""
-    if len(line) > 2000:
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a line its numbers stand: the same for all lines that differ in digits only."""
+
+    step: Span | None
+    loss: Span | None
+    grad_norm: Span | None
+    learning_rate: Span | None
+    loss_scale: Span | None
+    step_time: Span | None
+    milliseconds: bool
+    epoch: Span | None
+    data_time: Span | None
+    rank: Span | None
+
+    def read(self, line: str, number: int, text: str, time: datetime | None) -> Step:
+        """The step of one line; ``text`` is the line as it stands in the file."""
+        step_time_s = _value(line, self.step_time)
+        if step_time_s is not None and self.milliseconds:
+            step_time_s /= 1000
+        return Step(
+            number,
+            text,
+            time,
+            int(line[slice(*self.rank)]) if self.rank else None,
+            int(line[slice(*self.step)]) if self.step else None,
+            _value(line, self.loss),
+            _value(line, self.grad_norm),
+            _value(line, self.learning_rate),
+            _value(line, self.loss_scale),
+            step_time_s,
+            _value(line, self.epoch),
+            _value(line, self.data_time),
+        )
+
+
+def layout(line: str) -> Layout | None:
+    """Where the numbers of a step stand; None where the line holds no loss of the training."""
+    if len(line) > 2000 or not any(literal in line for literal in LITERALS):
         return None
-    loss = _value(_LOSS, line)
     if _NOT_TRAINING.search(line):
         return None
-    if loss is None and "elapsed time per iteration" not in line:
+    loss = _span(_LOSS, line)
+    if _value(line, loss) is None and "elapsed time per iteration" not in line:
         return None
-    step = _STEP.search(line)
-    return Step(
-        number,
-        line,
-        time,
-        rank,
-        int(step["v"]) if step else None,
+    taken = _TIME.search(line)
+    return Layout(
+        _span(_STEP, line),
         loss,
-        _value(_GRAD, line),
-        _value(_RATE, line),
-        _value(_SCALE, line),
-        _step_time_s(line),
-        _value(_EPOCH, line),
-        _value(_DATA, line),
+        _span(_GRAD, line),
+        _span(_RATE, line),
+        _span(_SCALE, line),
+        taken.span("s" if taken["s"] else "v") if taken else None,
+        bool(taken and taken["unit"] == "ms"),
+        _span(_EPOCH, line),
+        _span(_DATA, line),
+        rank_span(line),
     )
 
 
-def _step_time_s(line: str) -> float | None:
-    found = _TIME.search(line)
-    if found is None:
-        return None
-    if found["s"]:
-        return float(found["s"])
-    try:
-        return float(found["v"]) / (1000 if found["unit"] == "ms" else 1)
-    except ValueError:
-        return None
+def read(line: str, number: int, time: datetime | None) -> Step | None:
+    """The step that a line tells of; None where it holds no loss of the training."""
+    found = layout(line)
+    return found.read(line, number, line, time) if found else None
 
 
-def _value(pattern: re.Pattern[str], line: str) -> float | None:
+def _span(pattern: re.Pattern[str], line: str) -> Span | None:
     found = pattern.search(line)
-    if found is None:
+    return found.span("v") if found else None
+
+
+def _value(line: str, span: Span | None) -> float | None:
+    if span is None:
         return None
     try:
-        return float(found["v"].replace(",", ""))
+        return float(line[span[0] : span[1]].replace(",", ""))
     except ValueError:
         return None
 

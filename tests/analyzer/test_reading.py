@@ -36,7 +36,7 @@ def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, content: b
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_parsed(text: str) -> None:
     Clock(REFERENCE).time(text)
-    series.read(text, 1, None, None)
+    series.read(text, 1, None)
     rank(text)
     tracebacks.read([tracebacks.HEADER, *text.split("\n")], [])
 
@@ -147,7 +147,7 @@ def test_a_date_without_a_year_lies_before_the_reference() -> None:
     ],
 )
 def test_steps_of_the_field(line: str, step: int | None, loss: float) -> None:
-    found = series.read(line, 1, None, None)
+    found = series.read(line, 1, None)
     assert found is not None
     assert found.step == step
     assert found.loss == pytest.approx(loss, nan_ok=True)

@@ -9,6 +9,6 @@ from __future__ import annotations
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.prefix import Split, split
-from trainwreck_analyzer.kernel.read import facts, looks_like_kernel
+from trainwreck_analyzer.kernel.read import facts, looks_like_kernel, numbered_facts
 
-__all__ = ["Decoded", "Split", "decode", "facts", "looks_like_kernel", "split"]
+__all__ = ["Decoded", "Split", "decode", "facts", "looks_like_kernel", "numbered_facts", "split"]

@@ -44,7 +44,7 @@ def _gate() -> re.Pattern[str]:
 
 def _decode(text: str) -> Decoded | None:
     if "Xid (" in text:
-        found = decode_sxid(text) if "SXid (" in text else decode_xid(text)
+        found = (decode_sxid(text) if "SXid (" in text else None) or decode_xid(text)
         if found is not None:
             return found
     elif "detected NVSwitch " in text:

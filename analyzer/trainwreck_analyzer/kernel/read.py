@@ -37,10 +37,25 @@ def facts(
         boot_time: Aware; when the machine booted, to date lines that only carry seconds since boot.
         host: For logs whose lines do not name one.
     """
+    yield from numbered_facts(
+        enumerate(lines, 1), source, zone=zone, year=year, boot_time=boot_time, host=host
+    )
+
+
+def numbered_facts(
+    lines: Iterable[tuple[int, str]],
+    source: str,
+    *,
+    zone: tzinfo = UTC,
+    year: int | None = None,
+    boot_time: datetime | None = None,
+    host: str | None = None,
+) -> Iterator[Fact]:
+    """What the kernel's lines in a longer log say; each line with its number. See ``facts``."""
     fold = Fold(source)
     repeats = _Repeats()
     clock = _Clock(zone, year, boot_time)
-    for number, raw in enumerate(lines, 1):
+    for number, raw in lines:
         parts = clock.read(raw)
         found = decode(parts.text)
         if found is None:
