@@ -23,6 +23,16 @@ class Hit:
     fields: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """What the lines of one shape may say."""
+
+    patterns: tuple[int, ...]
+    """Numbers of the patterns to try; the others do not match."""
+    signatures: tuple[str, ...]
+    """Ids of theirs."""
+
+
 class Catalogue:
     """Every signature, found by line or by kind of fact."""
 
@@ -40,13 +50,14 @@ class Catalogue:
         """Texts of which one stands in the shape of every line that a signature matches."""
         return self._index.literals
 
-    def possible(self, shape: str) -> tuple[int, ...]:
-        """Numbers of the patterns that may match lines of a shape; the others do not."""
-        return tuple(
+    def possible(self, shape: str) -> Possible:
+        """What the lines of a shape may say, as far as it does not depend on their digits."""
+        patterns = tuple(
             key
             for key in self._index.possible(shape)
-            if not self._blind(key) or self._pattern(key).search(shape)
+            if not blind_to_digits(self._patterns[key][1]) or self._pattern(key).search(shape)
         )
+        return Possible(patterns, tuple({self._patterns[key][0].id for key in patterns}))
 
     def hits(self, line: str, possible: Sequence[int]) -> list[Hit]:
         """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
@@ -60,9 +71,6 @@ class Catalogue:
                 fields = {k: v for k, v in match.groupdict().items() if v is not None}
                 found[signature.id] = Hit(signature, fields)
         return list(found.values())
-
-    def _blind(self, key: int) -> bool:
-        return blind_to_digits(self._patterns[key][1])
 
     def _pattern(self, key: int) -> re.Pattern[str]:
         """Compiled when a line first holds its literal: most never are."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from trainwreck_analyzer import about, kernel, series, source, tracebacks
@@ -17,14 +18,15 @@ from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
 from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel.decode import literals as kernel_literals
+from trainwreck_analyzer.kernel.gate import gate
 from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.ranks import rank, rank_of_file
-from trainwreck_analyzer.scan import Lines, Scanner
+from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines, Scanner
 from trainwreck_analyzer.series import Layout, Step
 from trainwreck_analyzer.verdict import Component, Input, InputKind
 
 MOST_FACTS_PER_KIND = 200
-MOST_STEPS = 40_000
+MOST_STEPS = 20_000
 """More than so many are thinned out evenly; the last one is always kept."""
 LONGEST_LINE_BYTES = 100_000
 _LONGEST_NEIGHBOUR_BYTES = 5000
@@ -46,10 +48,20 @@ class _Look:
     kernel: bool
     traceback: bool
     step: Layout | None
+    only_step: bool
+    only_says: tuple[str, ...]
+    """The signatures that may speak, where the lines can say nothing else."""
 
-    @property
-    def only_step(self) -> bool:
-        return not (self.patterns or self.kernel or self.traceback)
+
+@dataclass(frozen=True, slots=True)
+class _StepLine:
+    """A line with a step, not read yet: most are thinned out."""
+
+    raw: bytes
+    number: int
+    layout: Layout
+    time: datetime | None
+    """That of a line before; None where the line has its own."""
 
 
 @dataclass(slots=True)
@@ -59,8 +71,6 @@ class Reading:
     input: Input
     facts: list[Fact] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    """How often each kind of fact stands in the file, the ones not kept included."""
     framework: str | None = None
     world_size: int | None = None
     job: str | None = None
@@ -95,7 +105,6 @@ class _Reader:
             [*catalogue.literals, *kernel_literals(), *series.LITERALS, tracebacks.HEADER],
             self._classify,
         )
-        self._kernel_literals = tuple(shape(literal) for literal in kernel_literals())
         self._base_order = base_order
         self._clock = Clock(_changed(path))
         self._held = b""
@@ -108,7 +117,11 @@ class _Reader:
         self._timeless = False
         self._step_lines = 0
         self._stride = 1
-        self._skipped: tuple[bytes, int, Layout] | None = None
+        self._kept: Counter[str] = Counter()
+        self._dated: dict[bytes, bool] = {}
+        self._steps: list[_StepLine] = []
+        self._last_step: _StepLine | None = None
+        self._skipped: tuple[int, Layout] | None = None
         self._kernel_lines: list[tuple[int, str]] = []
         self._in_traceback: set[int] = set()
         self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
@@ -128,10 +141,7 @@ class _Reader:
         if self._held:
             self._read(self._held)
         reading = self._reading
-        if self._skipped is not None:
-            raw, number, layout = self._skipped
-            text = source.text(raw)
-            reading.steps.append(layout.read(_ANSI.sub("", text), number, text, self._last_time))
+        self._add_steps()
         if self._kernel_lines:
             self._add_kernel_facts()
         reading.input = Input(
@@ -160,25 +170,37 @@ class _Reader:
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
+        kept = self._kept
         for index, look in self._scanner.matter(lines.shapes):
-            number = first + lines.number(index)
             if look.only_step and look.step is not None:
-                self._step(lines, index, number, look.step)
+                self._step_lines += 1
+                if self._step_lines % self._stride:
+                    self._skipped = index, look.step
+                else:
+                    self._step(lines, index, first + lines.number(index), look.step)
+            elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.only_says):
+                continue
             elif b"\x00" not in lines.raw[index]:
-                self._line(lines, index, number, look)
+                self._line(lines, index, first + lines.number(index), look)
+        if self._skipped is not None:
+            index, layout = self._skipped
+            self._last_step = self._step_line(lines, index, first + lines.number(index), layout)
+            self._skipped = None
         self._lines += lines.count
         self._in_traceback.clear()
 
     def _classify(self, line: bytes) -> _Look | None:
         """What the lines of a shape may mean; None for nothing."""
         text = _plain(line[:LONGEST_LINE_BYTES])
-        look = _Look(
-            self._catalogue.possible(text),
-            any(literal in text for literal in self._kernel_literals),
-            tracebacks.HEADER in text,
-            series.layout(text),
-        )
-        return None if look.only_step and look.step is None else look
+        said = self._catalogue.possible(text)
+        in_kernel = _kernel_gate()(text)
+        header = tracebacks.HEADER in text
+        step = series.layout(text)
+        quiet = not (said.patterns or in_kernel or header)
+        if quiet and step is None:
+            return None
+        only_says = () if in_kernel or header or step is not None else said.signatures
+        return _Look(said.patterns, in_kernel, header, step, quiet, only_says)
 
     def _about(self, text: str) -> None:
         reading = self._reading
@@ -211,7 +233,11 @@ class _Reader:
         if look.traceback:
             self._traceback(lines, index, number)
             return
-        hits = self._catalogue.hits(plain, look.patterns)
+        hits = [
+            hit
+            for hit in self._catalogue.hits(plain, look.patterns)
+            if self._kept[hit.signature.id] < MOST_FACTS_PER_KIND
+        ]
         if look.step is not None:
             self._step(lines, index, number, look.step)
         if not hits:
@@ -223,23 +249,33 @@ class _Reader:
                 around = around if around is not None else _around(lines, index)
                 if not any(p.search(t) for p in hit.signature.surroundings for t in around):
                     continue
-            if not dated and self._reading.counts[hit.signature.id] < MOST_FACTS_PER_KIND:
+            if not dated:
                 time, dated = self._time(lines, index), True
             self._add(hit.signature.id, text, number, time, hit)
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
         """Keeps a step; of more than ``MOST_STEPS`` every 2nd, then every 4th, and so on."""
-        self._step_lines += 1
-        if self._step_lines % self._stride:
-            self._skipped = (lines.raw[index], number, layout)
-            return
-        self._skipped = None
-        steps = self._reading.steps
-        text = source.text(lines.raw[index])
-        steps.append(layout.read(_ANSI.sub("", text), number, text, self._time(lines, index)))
-        if len(steps) >= MOST_STEPS:
-            del steps[::2]
+        self._skipped = self._last_step = None
+        self._steps.append(self._step_line(lines, index, number, layout))
+        if len(self._steps) >= MOST_STEPS:
+            del self._steps[::2]
             self._stride *= 2
+
+    def _step_line(self, lines: Lines, index: int, number: int, layout: Layout) -> _StepLine:
+        raw, of_shape = lines.raw[index], lines.shapes[index]
+        if self._dated.get(of_shape):
+            return _StepLine(raw, number, layout, None)
+        own = self._clock.time(source.text(raw[:300])) if _dated(of_shape) else None
+        if len(of_shape) <= LONGEST_SHAPE_BYTES and len(self._dated) < MOST_SHAPES:
+            self._dated[of_shape] = own is not None
+        return _StepLine(raw, number, layout, own or self._time(lines, index))
+
+    def _add_steps(self) -> None:
+        for line in (*self._steps, *([self._last_step] if self._last_step else [])):
+            text = source.text(line.raw)
+            time = line.time or self._clock.time(text[:300])
+            plain = _ANSI.sub("", text)
+            self._reading.steps.append(line.layout.read(plain, line.number, text, time))
 
     def _traceback(self, lines: Lines, index: int, number: int) -> None:
         window = [
@@ -269,7 +305,7 @@ class _Reader:
         """The line's own time, or that of the nearest line before it."""
         lookback = 0 if self._first_time is None else _TIME_LOOKBACK_LINES
         for place in range(index, max(-1, index - lookback - 1), -1):
-            if _CLOCKS.search(lines.shapes[place], 0, 300) is None:
+            if not _dated(lines.shapes[place]):
                 continue
             time = self._clock.time(source.text(lines.raw[place][:300]))
             if time is not None:
@@ -285,10 +321,9 @@ class _Reader:
         hit: Hit | None,
         fields: dict[str, str] | None = None,
     ) -> None:
-        counts = self._reading.counts
-        counts[kind] += 1
-        if counts[kind] > MOST_FACTS_PER_KIND:
+        if self._kept[kind] >= MOST_FACTS_PER_KIND:
             return
+        self._kept[kind] += 1
         said = (hit.fields if hit else {}) | (fields or {})
         speaker = rank(text)
         component = Component(
@@ -349,6 +384,23 @@ def _text_lines(path: Path) -> Iterator[str]:
     for block, _ in source.blocks(path):
         for line in block.split(b"\n") if not block.endswith(b"\n") else block[:-1].split(b"\n"):
             yield source.text(line)
+
+
+def _dated(of_shape: bytes) -> bool:
+    """Whether a time may stand near the start of a line."""
+    return _CLOCKS.search(of_shape, 0, 300) is not None
+
+
+@cache
+def _kernel_gate() -> Callable[[str], bool]:
+    """Says whether a kernel line may have this shape."""
+    wanted = tuple(shape(literal) for literal in kernel_literals())
+    quick = gate(wanted).search
+
+    def may_be_kernel(text: str) -> bool:
+        return quick(text) is not None and any(literal in text for literal in wanted)
+
+    return may_be_kernel
 
 
 def _plain(line: bytes) -> str:

@@ -19,8 +19,8 @@ from trainwreck_analyzer.literals import literals, shape
 _SAME_DIGITS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(
     range(128, 256)
 )
-_MOST_SHAPES = 20_000
-_LONGEST_SHAPE_BYTES = 1000
+MOST_SHAPES = 20_000
+LONGEST_SHAPE_BYTES = 1000
 """Longer lines are not remembered: garbage has no shape that comes back."""
 _GATE_FROM_SHAPES = 400
 """Building the gate costs as much as looking at so many shapes without it."""
@@ -129,13 +129,13 @@ class Scanner(Generic[T]):
             meaning = self._classify(text)
             if meaning is not None:
                 self._hot[text] = meaning
-        self._cold.update(t for t in new if len(t) <= _LONGEST_SHAPE_BYTES and t not in self._hot)
+        self._cold.update(t for t in new if len(t) <= LONGEST_SHAPE_BYTES and t not in self._hot)
 
     def _forget(self) -> None:
         """A log in which no line resembles another must not fill the memory."""
-        if len(self._cold) > _MOST_SHAPES:
+        if len(self._cold) > MOST_SHAPES:
             self._cold.clear()
-        if len(self._hot) > _MOST_SHAPES:
+        if len(self._hot) > MOST_SHAPES:
             self._hot.clear()
 
 
