@@ -28,6 +28,7 @@ ACTIVE_AFTER_S = 30
 """From the choice of a span's id to the moment it becomes visible: the time to write its files."""
 GRACE_S = 60
 """From that moment to the deletion of what it replaces: the longest query that is safe."""
+SWEEP_EVERY_S = 6 * 3600
 MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
@@ -103,9 +104,11 @@ def _run_to_merge(spans: list[Span]) -> list[Span]:
 
 
 def clean(layout: Layout, now_us: int) -> int:
-    """Delete what a visible span replaced more than ``GRACE_S`` ago; the number of files deleted.
+    """Empty what a visible span replaced more than ``GRACE_S`` ago; the number of files emptied.
 
-    Files without a marker that are older than the grace are leavings of a killed sealer.
+    Files without a marker that are older than the grace are leavings of a killed sealer. A file is
+    emptied first and deleted hours later, many at once: a reader that listed it and opens it a
+    moment later finds no rows in it, but finds it.
     """
     before = now_us - GRACE_S * 1_000_000
     spans = _settle(layout, before)
@@ -113,16 +116,54 @@ def clean(layout: Layout, now_us: int) -> int:
     sealed_through = max((s.last for s in spans if s.settled), default=0)
     doomed = [layout.journal_path(n) for n in layout.journals() if 0 < n <= sealed_through]
     for span in old:
-        doomed += [*(layout.sealed / name for name in span.markers), *segments(layout, span)]
+        doomed += segments(layout, span)
     known = {s.active_us for s in spans} | {0}
     for path in layout.segments.glob("*/[0-9]*.parquet"):
         segment = path.name.split(".")[1]
         if segment.isdigit() and int(segment) not in known and int(segment) < before:
             doomed.append(path)
-    doomed += [p for p in layout.segments.glob("*/.*") if p.stat().st_mtime * 1e6 < before]
-    for path in doomed:
-        path.unlink(missing_ok=True)
-    return len(doomed)
+    full = [path for path in doomed if not _is_empty(path)]
+    for path in full:
+        _empty(layout, path)
+    for name in (name for span in old for name in span.markers):
+        (layout.sealed / name).unlink(missing_ok=True)
+    for path in layout.segments.glob("*/.*"):
+        if path.stat().st_mtime * 1e6 < before:
+            path.unlink(missing_ok=True)
+    _sweep(layout, [path for path in doomed if path not in full], now_us)
+    return len(full)
+
+
+def _empty_segment(path: Path) -> Path:
+    return next(path.parent.glob("0000000000-0000000000.*.parquet"))
+
+
+def _is_empty(path: Path) -> bool:
+    if path.suffix == ".tsv":
+        return path.stat().st_size == 0
+    return path.stat().st_ino == _empty_segment(path).stat().st_ino
+
+
+def _empty(layout: Layout, path: Path) -> None:
+    """Leave a file without rows in the place of one that nobody needs any more."""
+    if path.suffix == ".tsv":
+        os.truncate(path, 0)
+        return
+    beside = layout.state / f"empty.{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    beside.hardlink_to(_empty_segment(path))
+    beside.replace(path)
+
+
+def _sweep(layout: Layout, empty: list[Path], now_us: int) -> None:
+    """Delete the emptied files, now and then."""
+    stamp = layout.state / "swept"
+    if stamp.exists() and now_us - stamp.stat().st_mtime * 1e6 < SWEEP_EVERY_S * 1e6:
+        return
+    if stamp.exists():
+        for path in empty:
+            path.unlink(missing_ok=True)
+    stamp.touch()
 
 
 def _settle(layout: Layout, before: int) -> list[Span]:
