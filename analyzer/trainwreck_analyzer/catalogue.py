@@ -59,6 +59,10 @@ class Catalogue:
         )
         return Possible(patterns, tuple({self._patterns[key][0].id for key in patterns}))
 
+    def matches(self, line: str, possible: Possible) -> bool:
+        """Whether any of some patterns matches a line."""
+        return any(self._pattern(key).search(line) for key in possible.patterns)
+
     def hits(self, line: str, possible: Sequence[int]) -> list[Hit]:
         """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
         found: dict[str, Hit] = {}
