@@ -15,6 +15,21 @@ KERNEL_EVENT = Table(
     ),
 )
 
+KERNEL_TRACE_EVENT = Table(
+    "kernel_trace_event",
+    "Hardware errors that drivers report as trace events (tracefs): Xid, SXid, memory errors, PCIe"
+    " AER, machine checks. ts is the kernel's own time of the event.",
+    (
+        label("event", "System and event: nvidia:nvidia_dev_xid, ras:mc_event, …"),
+        label("monotonic_us", "Time since boot, µs, as the kernel stamped it.", "BIGINT"),
+        gauge("cpu", "Processor that it was reported on."),
+        gauge("pid", "Process that ran there then, not the culprit."),
+        text("device", "Device that the event names; NULL: none."),
+        gauge("code", "Xid or SXid; NULL for other events."),
+        text("text", "The event's fields as the kernel prints them."),
+    ),
+)
+
 TRAINING_EVENT = Table(
     "training_event",
     "What followed training logs said: step numbers with their metrics, and lines that look wrong.",

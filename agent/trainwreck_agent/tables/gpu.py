@@ -191,6 +191,19 @@ GPU_EVENT = Table(
     ),
 )
 
+GPU_BURST = Table(
+    "gpu_burst",
+    "The last minute of a GPU at a quick pace, written down when something happened to it.",
+    (
+        label("uuid", "UUID of the device."),
+        text("reason", "What happened: clock event, Xid, device lost, …"),
+        gauge("power_instant_w", "Power draw at this moment, W.", "DOUBLE"),
+        gauge("sm_clock_mhz", "SM clock."),
+        gauge("temperature_c", "GPU core temperature, °C."),
+        gauge("clock_event_reasons", "Bit set of clock-event (throttle) reasons, NVML's bits."),
+    ),
+)
+
 NVLINK = Table(
     "nvlink",
     "NVLinks of each GPU; each 20 s. NULL: this generation of link or driver does not tell.",

@@ -200,3 +200,49 @@ NETWORK = Table(
         gauge("mtu_bytes", "MTU."),
     ),
 )
+
+SERVICE = Table(
+    "service",
+    "Services that training depends on, of those installed here; a row at the start and on change.",
+    (
+        label("name", "nvidia-fabricmanager, nvidia-persistenced, slurmd, kubelet, …"),
+        flag("running", "Whether a process of it is there."),
+        gauge("pid", "Its process id; NULL: it does not run."),
+        gauge("started_us", "Start of that process, µs since 1970 UTC."),
+        text("process", "comm of that process."),
+    ),
+)
+
+SOFTWARE = Table(
+    "software",
+    "Versions of drivers, firmware and of libraries that training processes have loaded; a row at"
+    " the start and on change.",
+    (
+        label("kind", "driver, firmware, or library (mapped by a training process)."),
+        label("name", "nvidia, mlx5_core, mlx5_0, bios, microcode, libnccl, libcudart, …"),
+        label("path", "Where it was read: a file of the kernel, or the library's file."),
+        text("version", "Version as written; NULL: the library's file name tells none."),
+        gauge("processes_count", "Training processes that have the library mapped."),
+    ),
+)
+
+SETTING = Table(
+    "setting",
+    "Settings of kernel and devices that decide how training runs; a row at the start and on"
+    " change.",
+    (
+        label("name", "vm.swappiness, transparent_hugepage, iommu_groups, acs, mtu, …"),
+        label("subject", "What it is about: '' for the host, an interface, a PCI address, a node."),
+        text("value", "As written by the kernel; the choice in force where it lists several."),
+    ),
+)
+
+KERNEL_LIMIT = Table(
+    "kernel_limit",
+    "What the kernel has of things that run out, each 10 s.",
+    (
+        label("resource", "open_files, or tasks (processes and threads)."),
+        gauge("used_count", "In use, all users."),
+        gauge("max_count", "How many there can be."),
+    ),
+)
