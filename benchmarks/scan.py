@@ -101,7 +101,7 @@ def scan(path: Path, catalogue: Catalogue) -> int:
         found = catalogue.possible(source.text(shape))
         return found if found.patterns else None
 
-    scanner = Scanner(catalogue.literals, classify, catalogue.expressions)
+    scanner = Scanner(catalogue.literals, classify)
     found = 0
     for block, _ in source.blocks(path):
         of_block = Lines.of(block)

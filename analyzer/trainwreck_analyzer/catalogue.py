@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from trainwreck_analyzer.literals import blind_to_digits, literals, shape
+from trainwreck_analyzer.literals import blind_to_digits
 from trainwreck_analyzer.scan import Index
 from trainwreck_analyzer.signature import BUILT_IN, Signature, load
 
@@ -50,22 +50,12 @@ class Catalogue:
         """Texts of which one stands in the shape of every line that a signature matches."""
         return self._index.literals
 
-    def expressions(self) -> list[str]:
-        """Expressions of which one matches the shape of every line that a signature matches."""
-        found: list[str] = []
-        for _, pattern in self._patterns:
-            if blind_to_digits(pattern):
-                found.append(pattern)
-            else:
-                found += [re.escape(shape(literal)) for literal in literals(pattern)]
-        return found
-
-    def possible(self, of_shape: str) -> Possible:
+    def possible(self, shape: str) -> Possible:
         """What the lines of a shape may say, as far as it does not depend on their digits."""
         patterns = tuple(
             key
-            for key in self._index.possible(of_shape)
-            if not blind_to_digits(self._patterns[key][1]) or self._pattern(key).search(of_shape)
+            for key in self._index.possible(shape)
+            if not blind_to_digits(self._patterns[key][1]) or self._pattern(key).search(shape)
         )
         return Possible(patterns, tuple({self._patterns[key][0].id for key in patterns}))
 

@@ -101,11 +101,9 @@ class _Reader:
     def __init__(self, path: Path, catalogue: Catalogue, base_order: int) -> None:
         self._path = path
         self._catalogue = catalogue
-        others = [*kernel_literals(), *series.LITERALS, tracebacks.HEADER]
         self._scanner = Scanner(
-            [*catalogue.literals, *others],
+            [*catalogue.literals, *kernel_literals(), *series.LITERALS, tracebacks.HEADER],
             self._classify,
-            lambda: [*catalogue.expressions(), *(re.escape(shape(o)) for o in others)],
         )
         self._base_order = base_order
         self._clock = Clock(_changed(path))

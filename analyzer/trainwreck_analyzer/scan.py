@@ -8,12 +8,9 @@ looked at. Of new shapes those are dropped in one search that hold no literal of
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Generic, Protocol, TypeVar
 
 from trainwreck_analyzer.kernel.gate import gate
@@ -27,9 +24,6 @@ LONGEST_SHAPE_BYTES = 1000
 """Longer lines are not remembered: garbage has no shape that comes back."""
 _GATE_FROM_SHAPES = 400
 """Building the gate costs as much as looking at so many shapes without it."""
-
-_FAST_GATE_FROM_SHAPES = 20_000
-"""Compiling a thousand patterns for the accelerator takes longer than so many shapes without it."""
 
 T = TypeVar("T")
 
@@ -93,55 +87,15 @@ class ExpressionGate:
             position = end + 1
 
 
-class HyperscanGate:
-    """The gate with the optional accelerator: the patterns themselves, in one pass.
-
-    Raises:
-        ImportError: ``hyperscan`` is not installed.
-    """
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        import hyperscan
-
-        # Prefilter: what the accelerator does not know (look-around) it takes as a match.
-        flags = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_MULTILINE
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[re.sub(r"\(\?P<\w+>", "(?:", p).encode() for p in patterns],
-            ids=list(range(len(patterns))),
-            elements=len(patterns),
-            flags=[flags] * len(patterns),
-        )
-
-    def __call__(self, lines: Sequence[bytes]) -> Iterator[bytes]:
-        """The lines that may match a pattern."""
-        ends = list(accumulate(len(line) + 1 for line in lines))
-        found: set[int] = set()
-
-        def note(number: int, start: int, end: int, flags: int, context: object) -> None:
-            found.add(bisect_left(ends, end))
-
-        self._database.scan(b"\n".join(lines), match_event_handler=note)
-        return (lines[index] for index in sorted(found) if index < len(lines))
-
-
 class Scanner(Generic[T]):
     """Walks over the lines of blocks; asks about a shape once and remembers the answer.
 
     Args:
         wanted: Literals; a line whose shape holds none of their shapes is never asked about.
         classify: What a shape means; None for nothing.
-        patterns: Gives the expressions of which one matches every shape that means something.
     """
 
-    def __init__(
-        self,
-        wanted: Iterable[str],
-        classify: Callable[[bytes], T | None],
-        patterns: Callable[[], Sequence[str]],
-    ) -> None:
-        self._patterns = patterns
-        self._fast = False
+    def __init__(self, wanted: Iterable[str], classify: Callable[[bytes], T | None]) -> None:
         self._wanted = sorted({shape(literal) for literal in wanted})
         self._classify = classify
         self._cold: set[bytes] = set()
@@ -170,10 +124,6 @@ class Scanner(Generic[T]):
         lines: Iterable[bytes] = new
         if self._asked > _GATE_FROM_SHAPES:
             self._gate = self._gate or ExpressionGate(self._wanted)
-            if self._asked > _FAST_GATE_FROM_SHAPES and not self._fast:
-                self._fast = True
-                with suppress(ImportError):
-                    self._gate = HyperscanGate(self._patterns())
             lines = self._gate(list(new))
         for text in lines:
             meaning = self._classify(text)
