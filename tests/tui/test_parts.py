@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from story import CRASH_S, START
+from story import CRASH_S, START, row
 from trainwreck_agent import store
 from trainwreck_tui import lanes, timeline, units
 from trainwreck_tui.logfile import LogFile
@@ -95,6 +95,31 @@ def test_the_timeline_has_only_what_was_measured(data: Path) -> None:
     assert "gpu_util" not in keys
     assert any("no NVIDIA driver" in text for text in loaded.absent)
     assert {mark.kind for mark in loaded.marks} == {"kernel", "exit"}
+
+
+def test_what_was_not_told_makes_no_lane_and_nan_is_a_value(tmp_path: Path) -> None:
+    from trainwreck_agent.journal import Journal
+    from trainwreck_agent.layout import Layout
+
+    layout = Layout(tmp_path / "data")
+    layout.create()
+    store.prepare(layout)
+    journal = Journal(layout)
+    for second in range(20):
+        loss = float("nan") if second > 10 else 1.0
+        journal.append([
+            row("memory", second, available_bytes=None),
+            row("gpu", second, uuid="GPU-1", gpu_index=0, power_w=300.0, sm_clock_mhz=None),
+            row("training_event", second, path="x", line=second, kind="step", step=second, loss=loss),
+        ])  # fmt: skip
+    journal.close()
+    loaded = timeline.load([layout.root], None)
+    assert loaded is not None
+    lane = {one.lane.key: one for one in loaded.lanes}
+    assert "available" not in lane
+    assert "gpu_clock" not in lane
+    assert "gpu_power" in lane
+    assert np.isnan(lane["loss"].series[0].values[-1])
 
 
 def test_a_compressed_log_is_read_by_line(tmp_path: Path) -> None:

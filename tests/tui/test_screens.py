@@ -165,6 +165,32 @@ async def test_a_wrong_query_is_explained(app: TrainwreckApp) -> None:
         assert "nowhere" in lines_of(app)
 
 
+@pytest.mark.parametrize(
+    "query", ["COPY (SELECT 1) TO '{}'", "ATTACH '{}' AS x", "SELECT 1; COPY (SELECT 1) TO '{}'"]
+)
+async def test_a_query_of_a_kept_diagnosis_cannot_write(
+    app: TrainwreckApp, tmp_path: Path, query: str
+) -> None:
+    target = tmp_path / "written"
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.open_sql(query.format(target))
+        await settled(app, pilot)
+        assert "one SELECT at a time" in lines_of(app)
+    assert not target.exists()
+
+
+async def test_data_that_cannot_be_used_is_said_and_the_verdict_stays(
+    incident: Incident, tmp_path: Path
+) -> None:
+    app = TrainwreckApp([tmp_path / "nowhere"], [], Diagnosis((), (incident,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(app, pilot)
+        assert "HOST OUT OF MEMORY" in lines_of(app)
+        await settled(app, pilot, "t")
+        assert "No telemetry" in lines_of(app)
+
+
 async def test_the_report_is_written_and_named(
     app: TrainwreckApp, incident: Incident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

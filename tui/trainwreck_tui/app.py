@@ -107,8 +107,15 @@ class TrainwreckApp(App[None]):
         return store.connect(self.session.data)
 
     def load_timeline(self, incident: Incident | None) -> timeline.Timeline | None:
-        """The telemetry around an incident; for a thread."""
-        return timeline.load(self.session.data, incident)
+        """The telemetry around an incident, for a thread; None, and a word, where there is none."""
+        import duckdb
+        from trainwreck_agent.layout import DataDirectoryError
+
+        try:
+            return timeline.load(self.session.data, incident)
+        except (DataDirectoryError, duckdb.Error) as error:
+            self.call_from_thread(self.notify, str(error), severity="error", timeout=10)
+            return None
 
     def open_incident(self, incident: Incident) -> None:
         """Open the verdict."""

@@ -101,15 +101,14 @@ def _lane(
 ) -> LaneData:
     query = f"SELECT name, epoch(ts) AS t, value FROM ({lane.sql})"
     columns = connection.execute(query, window).fetchnumpy()
-    names, times, values = columns["name"], columns["t"], columns["value"]
-    values = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
-    times = np.ma.filled(np.ma.asarray(times, dtype=np.float64), np.nan)
+    read = np.ma.asarray(columns["value"], dtype=np.float64)
+    told = ~np.ma.getmaskarray(read)  # NULL is 'not known' and makes a hole; NaN is a value
+    names, times = np.asarray(columns["name"])[told], np.asarray(columns["t"])[told]
+    values = read.data[told]
     series = []
     for name in sorted({str(n) for n in names}, key=_natural):
         chosen = np.asarray([str(n) == name for n in names])
-        if np.isfinite(values[chosen]).any() or np.isnan(values[chosen]).any():
-            series.append(Series(name, times[chosen], values[chosen]))
-    series = [one for one in series if one.times.size]
+        series.append(Series(name, times[chosen], values[chosen]))
     if len(series) <= SERIES_MAX:
         return LaneData(lane, tuple(series))
     moving = sorted(series, key=_movement, reverse=True)[:SERIES_MAX]

@@ -80,8 +80,14 @@ show long lines. Red: errors; orange: warnings and time-outs.
 
     def action_next(self) -> None:
         """Go to the next place."""
-        view = self.query_one(LogView)
-        number = view.find(self._words, self._found)
+        self._search(self.query_one(LogView), self._words, self._found)
+
+    @work(thread=True, exclusive=True)
+    def _search(self, view: LogView, words: str, after: int) -> None:
+        """Look through the file without holding the screen."""
+        self.app.call_from_thread(self._go, view, view.find(words, after))
+
+    def _go(self, view: LogView, number: int | None) -> None:
         if number is None:
             self.notify(f"{self._words!r} is not in this file" if self._words else "/ searches")
             return

@@ -18,6 +18,21 @@ FIRST_QUERY = "SELECT ts, name, rank, exit_code, signal FROM process_exit ORDER 
 VIEWS = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY 1"
 
 
+def only_reads(query: str) -> str:
+    """The query, if it is one that reads.
+
+    Queries come from kept diagnoses too, and those from other machines: nothing of them may write.
+
+    Raises:
+        duckdb.Error: It is none, several, or one that could change something.
+    """
+    statements = duckdb.extract_statements(query)
+    allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+    if len(statements) != 1 or statements[0].type not in allowed:
+        raise duckdb.Error("one SELECT at a time; `trainwreck sql` takes everything else")
+    return query
+
+
 class SqlScreen(BaseScreen):
     """The query box."""
 
@@ -60,7 +75,7 @@ WHERE table_name = 'gpu'` tells what the columns mean. `tab` goes between box an
             connection = self.trainwreck.connect()
             if connection is None:
                 raise duckdb.Error("there is no data directory to ask; open one with --data")
-            cursor = connection.execute(query.strip().rstrip(";"))
+            cursor = connection.execute(only_reads(query))
             names = [column[0] for column in cursor.description or ()]
             rows = cursor.fetchmany(ROWS_MAX + 1)
         except duckdb.Error as error:
