@@ -122,6 +122,7 @@ def _pushed(host: Host) -> list[Signal]:
     from trainwreck_agent.kernel_log import KernelLog
     from trainwreck_agent.process_exits import ProcessExits
     from trainwreck_agent.processes import ProcessTable
+    from trainwreck_agent.trace_events import TraceEvents
 
     if not host.live:
         return []
@@ -129,6 +130,7 @@ def _pushed(host: Host) -> list[Signal]:
     for name, make, fills in (
         ("process_exits", lambda: ProcessExits(ProcessTable(host)), ("process_exit",)),
         ("kernel_log", lambda: KernelLog(host, "/dev/kmsg", "", "/dev/null"), ("kernel_event",)),
+        ("trace_events", lambda: TraceEvents(host), ("kernel_trace_event",)),
     ):
         try:
             make().stop()

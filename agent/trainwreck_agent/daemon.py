@@ -27,8 +27,9 @@ from trainwreck_agent.nvml import NvmlWorker
 from trainwreck_agent.process_exits import ProcessExits
 from trainwreck_agent.schedule import Schedule
 from trainwreck_agent.sealer import Sealer
-from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT
+from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT, KERNEL_TRACE_EVENT
 from trainwreck_agent.tables.process import PROCESS_EXIT
+from trainwreck_agent.trace_events import TraceEvents
 from trainwreck_agent.training_log import TrainingLog
 from trainwreck_agent.worker import Worker
 from trainwreck_agent.writer import Writer
@@ -152,6 +153,11 @@ class Recorder:
                 )
             except Unavailable as error:
                 self._absent("kernel_log", error)
+        if self.host.live:
+            try:
+                self.sources.append(TraceEvents(self.host))
+            except Unavailable as error:
+                self._absent("trace_events", error)
 
     def _absent(self, name: str, error: Unavailable) -> None:
         values = (name, error.status, error.detail, None, None, None, None, None)
@@ -275,7 +281,7 @@ def _urgent(row: Row | str) -> bool:
     if row.table is KERNEL_EVENT:
         priority = row.values[2]
         return isinstance(priority, int) and priority <= URGENT_PRIORITY
-    return row.table is PROCESS_EXIT
+    return row.table in (PROCESS_EXIT, KERNEL_TRACE_EVENT)
 
 
 def _lost(name: str, status: str, detail: str, count: int | None) -> Row:
