@@ -84,7 +84,7 @@ REPORT = f"""
 Start of NVIDIA bug report log file.  Please include this file, along
 with a detailed description of your problem, when reporting a graphics driver bug
 
-nvidia-bug-report.sh Version: 550.54.14
+nvidia-bug-report.sh Version: 570.86.15
 {DASHES}
 
 /usr/bin/dmesg

@@ -70,7 +70,7 @@ def test_every_line_has_an_example() -> None:
          {"scope": "NUMA nodes of the memory policy"}),
         ("python[1]: segfault at 0 ip 00007f00 sp 00007ffd error 6 in libnccl.so.2[7f00+1000]",
          "segfault", {"library": "libnccl.so.2", "access": "page not present, write, user mode"}),
-        ("amdgpu 0000:0b:00.0: 1048560 uncorrectable hardware errors detected in umc block",
+        ("amdgpu 0000:c3:00.0: 1048575 uncorrectable hardware errors detected in umc block",
          "amdgpu_ras_unreadable", {}),
         ("  1a | 11/24/2026 | 08:00:00 | Power Supply PS1 | Power Supply AC lost | Deasserted",
          "sel_psu_over", {"sensor": "Power Supply PS1"}),

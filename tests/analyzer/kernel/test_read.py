@@ -104,10 +104,10 @@ def test_the_drivers_identity_line_gives_the_uuid() -> None:
 def test_the_two_versions_of_an_api_mismatch_are_one_fact() -> None:
     (fact,) = read(
         "NVRM: API mismatch: the client has the version 545.23.08, but\n"
-        "              NVRM: this kernel module has the version 550.54.14.  Please\n"
+        "              NVRM: this kernel module has the version 570.86.15.  Please\n"
     )
     versions = fact.fields["client_version"], fact.fields["module_version"]
-    assert versions == ("545.23.08", "550.54.14")
+    assert versions == ("545.23.08", "570.86.15")
 
 
 def test_faults_of_three_programs_on_one_gpu_make_the_gpu_suspect() -> None:

@@ -240,7 +240,7 @@ def test_without_words_the_unit_and_the_severity_narrow_the_rows() -> None:
         "NVRM: Xid error: xyz, invalid data",
         "NVRM: Xid (PCI:0000:66:00): abc, pid=1",
         "NVRM: Xid : 32, pid=2280636",
-        "NVRM: loading NVIDIA UNIX x86_64 Kernel Module 550.54.14",
+        "NVRM: loading NVIDIA UNIX x86_64 Kernel Module 570.86.15",
     ],
 )
 def test_look_alikes_are_no_xid(line: str) -> None:
