@@ -10,21 +10,25 @@ import json
 import os
 import select
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from trainwreck_agent import stacks, store
+from trainwreck_agent import signals, stacks, store
 from trainwreck_agent.collector import Row, find
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.layout import DataDirectoryError, Layout
 from trainwreck_agent.schema import tables
+from trainwreck_agent.signals import Outcome
 from trainwreck_agent.worker import Worker
 
 PROBE_S = 8.0
 DEADLINE_S = 3.0
+WHOLE_MAX_ROWS = 200_000
+"""A view with more rows is looked at only for the hour before its last row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Report:
     data_bytes: int | None = None
     data_problem: str | None = None
     signals: tuple[Signal, ...] = ()
+    catalogue: tuple[Outcome, ...] = ()
+    """Every signal that can tell of a fault, and what becomes of it here."""
     recorded: tuple[Recorded, ...] = ()
     lost: tuple[str, ...] = field(default=())
 
@@ -67,15 +73,21 @@ class Report:
 def look(directory: Path, host_root: str = "/") -> Report:
     """Probe the machine, then read the data directory."""
     layout = Layout(directory)
+    host = Host(host_root)
     report: dict[str, Any] = {
         "data": str(layout.root), "root": os.geteuid() == 0,
-        "signals": tuple(sorted(_probe(Host(host_root)), key=lambda s: (s.status != "ok", s.name))),
+        "signals": tuple(sorted(_probe(host), key=lambda s: (s.status != "ok", s.name))),
     }  # fmt: skip
     try:
         layout.meta()
         report |= _directory(layout)
     except DataDirectoryError as error:
         report["data_problem"] = str(error)
+    health = {signal.name: (signal.status, signal.detail) for signal in report["signals"]}
+    if not host.live:
+        elsewhere = ("absent", "not read from a recorded machine")
+        health |= dict.fromkeys(signals.SOURCES, elsewhere)
+    report["catalogue"] = tuple(signals.outcomes(health, report.pop("filled", None)))
     return Report(**report)
 
 
@@ -133,7 +145,10 @@ def _pushed(host: Host) -> list[Signal]:
         ("trace_events", lambda: TraceEvents(host), ("kernel_trace_event",)),
     ):
         try:
-            make().stop()
+            source = make()
+            source.stop()
+            parts = getattr(source, "absent", ())
+            found += [Signal(part, status, why, fills) for part, status, why in parts]
             found.append(Signal(name, "ok", None, fills))
         except Unavailable as error:
             found.append(Signal(name, error.status, error.detail, fills))
@@ -182,8 +197,26 @@ def _directory(layout: Layout) -> dict[str, Any]:
         ).fetchall()[0]
         recorded.append(Recorded(table.name, count, last))
     found["recorded"] = tuple(recorded)
+    found["filled"] = frozenset(_filled(connection, recorded))
     found["lost"] = tuple(_lost(connection))
     return found
+
+
+def _filled(connection: duckdb.DuckDBPyConnection, recorded: list[Recorded]) -> Iterator[str]:
+    """Yield each column of the list of signals that holds a value; of long views lately."""
+    wanted = {column for entry in signals.entries() for column in entry.columns}
+    for view in recorded:
+        names = [c for c in sorted(wanted) if c.split(".")[0] == view.name]
+        if not view.rows or not names:
+            continue
+        counts = ", ".join(f"count({name.split('.')[1]})" for name in names)
+        lately = (
+            f" WHERE ts > TIMESTAMPTZ '{view.last}' - INTERVAL 1 HOUR"
+            if view.rows > WHOLE_MAX_ROWS
+            else ""
+        )
+        found = connection.execute(f"SELECT {counts} FROM {view.name}{lately}").fetchall()[0]
+        yield from (name for name, count in zip(names, found, strict=True) if count)
 
 
 def _lost(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -101,6 +101,7 @@ class TraceEvents:
             raise Unavailable(f"{root}: this kernel and its drivers have none of {names}")
         self._rest = b""
         self._lost = 0
+        self._told = False
         self._look_s = 0.0
         self._remove_stale()
         self._folder = f"{self._root}/instances/{PREFIX}{os.getpid()}"
@@ -129,6 +130,16 @@ class TraceEvents:
             if event not in self._enabled and self._there(event):
                 _write(f"{folder}/events/{event}/enable", "1")
                 self._enabled.add(event)
+
+    @property
+    def absent(self) -> list[tuple[str, str, str]]:
+        """Name, status and reason of each event that this kernel and its drivers do not have."""
+        return [
+            (f"{self.name}/{event.split('/')[1]}", "absent",
+             f"{self._root}/events/{event}: no such event; its driver is not loaded or has none")
+            for event in self._events
+            if event not in self._enabled
+        ]  # fmt: skip
 
     def fileno(self) -> int:
         """For poll()."""
@@ -170,13 +181,19 @@ class TraceEvents:
         if self._folder is None or now_monotonic < self._look_s:
             return []
         self._look_s = now_monotonic + LOOK_EVERY_S
+        rows: list[Row] = []
+        if not self._told:
+            self._told = True
+            rows = [Row(COLLECTOR_HEALTH, (*about, *(None,) * 5)) for about in self.absent]
         before = set(self._enabled)
         try:
             self._enable(self._folder)
         except OSError as error:
-            return [self._health("error", f"{error.filename}: {error.strerror}")]
-        new = sorted(self._enabled - before)
-        return [self._health("ok", f"{', '.join(new)}: now there")] if new else []
+            return [*rows, self._health("error", f"{error.filename}: {error.strerror}")]
+        for event in sorted(self._enabled - before):
+            name = f"{self.name}/{event.split('/')[1]}"
+            rows.append(Row(COLLECTOR_HEALTH, (name, "ok", "is there now", *(None,) * 5)))
+        return rows
 
     def stop(self) -> None:
         """Remove the instance."""

@@ -95,11 +95,13 @@ def test_lost_events_are_told(tracefs: FakeTracefs, source: TraceEvents) -> None
 def test_a_driver_that_is_loaded_later_is_asked_too(
     tracefs: FakeTracefs, source: TraceEvents
 ) -> None:
-    assert source.check(1.0) == []
+    absent = {str(row.values[0]): row.values[1] for row in source.check(1.0)}
+    assert absent["trace_events/nvswitch_dev_sxid"] == "absent"
+    assert "trace_events/nvidia_dev_xid" not in absent
     tracefs.add("nvswitch/nvswitch_dev_sxid")
     assert source.check(2.0) == []
     (row,) = source.check(100.0)
-    assert row.values[1:3] == ("ok", "nvswitch/nvswitch_dev_sxid: now there")
+    assert row.values[:3] == ("trace_events/nvswitch_dev_sxid", "ok", "is there now")
     assert tracefs.enabled("nvswitch/nvswitch_dev_sxid")
 
 

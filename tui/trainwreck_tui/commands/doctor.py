@@ -12,8 +12,11 @@ from trainwreck_tui.commands import options
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Data directory.")
 @click.option("--host-root", default="/", metavar="/", help="Look at a recorded machine.")
+@click.option(
+    "--signals", "all_signals", is_flag=True, help="List every signal: recorded, absent, and why."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor(data: Path | None, host_root: str, as_json: bool) -> None:
+def doctor(data: Path | None, host_root: str, all_signals: bool, as_json: bool) -> None:
     """What is recorded here, what is not and exactly why, what it costs, what was lost."""
     from trainwreck_agent import checkup
 
@@ -21,6 +24,9 @@ def doctor(data: Path | None, host_root: str, as_json: bool) -> None:
     if as_json:
         click.echo(checkup.to_json(report))
         return
-    from trainwreck_tui.commands.doctor_text import show
+    from trainwreck_tui.commands import doctor_text
 
-    show(report)
+    if all_signals:
+        doctor_text.show_signals(report)
+    else:
+        doctor_text.show(report)

@@ -29,6 +29,7 @@ def show(report: Report) -> None:
         table.add_row(Text(mark, style), signal.name, Text(cost, "dim"), Text(told, style))
     console.print("Sources of this machine, each tried just now (mark, name, time of a read):")
     console.print(table)
+    console.print(f"\nSignals of the catalogue: {_counts(report)}; --signals lists each.")
     if report.recorded:
         with_rows = [r for r in report.recorded if r.rows]
         console.print("\nRecorded so far:")
@@ -43,6 +44,36 @@ def show(report: Report) -> None:
             console.print(f"  {line}", markup=False)
     if not report.root:
         console.print("\nNot root: marks ✗ above say what root would add.", style="yellow")
+
+
+def show_signals(report: Report) -> None:
+    """Print every signal of the catalogue: where it is kept, or why not."""
+    console = Console(highlight=False)
+    console.print(_headline(report), f"\nSignals of the catalogue: {_counts(report)}.\n")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=2)
+    table.add_column(overflow="fold", ratio=3)
+    before = ""
+    for one in report.catalogue:
+        mark, style = MARKS.get("ok" if one.status == "recorded" else one.status, ("·", "dim"))
+        kept = f"{one.columns[0]} … ({one.unit})" if one.columns else ""
+        if len(one.columns) == 1:
+            kept = f"{one.columns[0]} ({one.unit})"
+        told = kept if one.status == "recorded" else f"{one.status}: {one.detail}"
+        if one.status == "recorded" and one.detail:
+            told += f"; {one.detail}"
+        told, before = ("as above" if told == before else told), told
+        table.add_row(Text(mark, style), Text(one.section, "dim"), one.row, Text(told, style))
+    console.print(table)
+
+
+def _counts(report: Report) -> str:
+    counts: dict[str, int] = {}
+    for one in report.catalogue:
+        counts[one.status] = counts.get(one.status, 0) + 1
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
 
 
 def _headline(report: Report) -> Text:
