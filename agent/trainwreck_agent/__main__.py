@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--nvml-library", default=None, metavar="PATH")
     record.add_argument("--retain-days", type=float, default=30.0, metavar="30")
     record.add_argument("--max-bytes", type=size_bytes, default=8 << 30, metavar="8G")
+    stacks = commands.add_parser("stacks", help="print the stacks of the ranks on this machine")
+    stacks.add_argument("--reason", default="on request", metavar="TEXT")
+    stacks.add_argument("--native", action="store_true", help="C frames too; stops each a moment")
+    stacks.add_argument("--lines", action="store_true", help="as lines of the journal")
     return made
 
 
@@ -64,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the agent; the exit code."""
     options = parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s", level=logging.INFO)
+    if options.command == "stacks":
+        from trainwreck_agent import stacks
+
+        stacks.write(sys.stdout, options.reason, native=options.native, lines=options.lines)
+        return 0
     from trainwreck_agent.daemon import Recorder, Settings
 
     settings = Settings(

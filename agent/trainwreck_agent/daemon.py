@@ -27,6 +27,7 @@ from trainwreck_agent.nvml import NvmlWorker
 from trainwreck_agent.process_exits import ProcessExits
 from trainwreck_agent.schedule import Schedule
 from trainwreck_agent.sealer import Sealer
+from trainwreck_agent.stack_taker import StackTaker
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT, KERNEL_TRACE_EVENT
 from trainwreck_agent.tables.process import PROCESS_EXIT
 from trainwreck_agent.trace_events import TraceEvents
@@ -86,6 +87,7 @@ class Recorder:
         self.host = Host(settings.host_root)
         self.schedule = Schedule(self.host, settings.interval_s)
         self.sources: list[Source] = []
+        self.stacks: StackTaker | None = None
         self._health: list[Row] = []
         self._stopping = False
         self._urgent = 0
@@ -154,6 +156,8 @@ class Recorder:
             except Unavailable as error:
                 self._absent("kernel_log", error)
         if self.host.live:
+            self.stacks = StackTaker(self.layout)
+            self.sources.append(self.stacks)
             try:
                 self.sources.append(TraceEvents(self.host))
             except Unavailable as error:
@@ -208,6 +212,8 @@ class Recorder:
         self._notify("WATCHDOG=1")
 
     def _write(self, rows: list[Row | str], tick_us: int) -> None:
+        if self.stacks is not None:
+            self.stacks.observe(rows)
         lines, wrong = encode_all(rows, tick_us)
         self._health += [_lost("recorder", "error", told, None) for told in wrong[:10]]
         self._health += self.writer.write(lines)

@@ -13,6 +13,7 @@ COMMANDS = {
     "record": "Record this machine until stopped; what the service runs.",
     "service": "Install, remove or show the recorder's systemd service.",
     "doctor": "What is recorded here, what is not and why, what was lost.",
+    "stacks": "Take the stacks of the training processes here, now.",
     "tui": "Open the app; what `trainwreck` alone does.",
     "diagnose": "Say what broke, from training logs, kernel logs and recorded data.",
     "sql": "Ask the recorded data with SQL.",
