@@ -29,6 +29,7 @@ HOLDS_S = 30.0
 """A process that was seen on a GPU within this time holds it."""
 
 _P = {column.name: at for at, column in enumerate(PROCESS.columns)}
+_ROLE = _P["role"]
 _G = {column.name: at for at, column in enumerate(GPU.columns)}
 _BYTES = tuple(
     _G[name]
@@ -72,7 +73,8 @@ class IdleWatch:
             if isinstance(row, str):
                 continue
             if row.table is PROCESS:
-                ranks_seen = self._process(row.values, now_s) or ranks_seen
+                if row.values[_ROLE] == "training":
+                    ranks_seen = self._process(row.values, now_s) or ranks_seen
             elif row.table is GPU_PROCESS:
                 if row.values[1] in self._pids:
                     self._holders[str(row.values[0])] = now_s
@@ -83,14 +85,14 @@ class IdleWatch:
         return found
 
     def _process(self, values: tuple[Value, ...], now_s: float) -> bool:
-        """Take a process in; whether it is a rank."""
-        role, pid = values[_P["role"]], values[_P["pid"]]
-        if role not in ("training", "child") or not isinstance(pid, int):
+        """Take a training process in; whether it is a rank, and not a launcher."""
+        pid = values[_P["pid"]]
+        if not isinstance(pid, int):
             return False
         self._pids.add(pid)
         started, rank = values[_P["started_us"]], values[_P["rank"]]
         user, system = values[_P["user_ticks"]], values[_P["system_ticks"]]
-        if role != "training" or rank is None or not isinstance(started, int):
+        if rank is None or not isinstance(started, int):
             return False
         if not isinstance(user, int) or not isinstance(system, int):
             return False

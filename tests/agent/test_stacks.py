@@ -220,6 +220,7 @@ def test_stacks_on_request_are_on_record(
     waiting_rank: subprocess.Popen[bytes], record: Any, tmp_path: Path
 ) -> None:
     running = record()
+    running.wait_ticks()
     done = trainwreck("stacks", "--data", str(running.data), "--reason", "to see")
     if "ermission" in done.stderr:
         pytest.skip(f"py-spy may not read processes here: {done.stderr}")
