@@ -1,4 +1,4 @@
-"""What GPU telemetry costs: ``python benchmarks/nvml.py [--gpus 8] [--ticks 60] [--interval 1]``.
+"""What GPU telemetry costs: ``python benchmarks/nvml.py [--gpus 8] [--burst-hz 0] …``.
 
 A lean process runs the worker as the daemon does, against the fake library of the tests: the cost
 is that of this project and of pynvml. What a real driver adds is its own; the calls that it would
@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.abspath(__file__ + "/../../agent"))  # noqa: PTH100
 
 
-def measure(library: str, ticks: int, interval_s: float) -> None:
+def measure(library: str, ticks: int, interval_s: float, burst_hz: float) -> None:
     """Run the worker in this process, which has imported nothing else; print the figures."""
     import select
 
@@ -26,7 +26,7 @@ def measure(library: str, ticks: int, interval_s: float) -> None:
     assert not imported, f"the sampling process imported {imported}"
     before_kib = memory_kib(os.getpid())["Pss:"]
     started_s = time.monotonic()
-    worker = NvmlWorker(library, interval_s)
+    worker = NvmlWorker(library, interval_s, burst_hz=burst_hz)
     worker.start()
     poll = select.poll()
     poll.register(worker.fileno(), select.POLLIN)
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=8, choices=range(1, 17), metavar="1..16")
     parser.add_argument("--ticks", type=int, default=60)
     parser.add_argument("--interval", type=float, default=1.0)
+    parser.add_argument("--burst-hz", type=float, default=0.0)
     options = parser.parse_args()
     source = Path(__file__).parents[1] / "tests" / "agent" / "nvml" / "fake.py"
     spec = importlib.util.spec_from_file_location("fake", source)
@@ -110,7 +111,7 @@ def main() -> None:
         inner = [sys.executable, __file__, "measure", str(library)]
         print(f"{options.gpus} fake GPUs, one tick each {options.interval:g} s", flush=True)
         subprocess.run(
-            [*inner, str(options.ticks), str(options.interval)],
+            [*inner, str(options.ticks), str(options.interval), str(options.burst_hz)],
             check=True,
             env={**os.environ, fake.ENVIRONMENT: str(control.path)},
         )
@@ -124,6 +125,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["measure"]:
-        measure(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        measure(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]))
     else:
         main()

@@ -10,6 +10,7 @@ from trainwreck_agent.layout import DataDirectoryError, default_data_directory
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 INTERVAL_MIN_S = 0.1
+BURST_HZ_MAX = 10.0
 
 
 def seconds(text: str) -> float:
@@ -43,6 +44,21 @@ def size_bytes(text: str) -> int:
     return int(number) << units.get(unit, 0)
 
 
+def hertz(text: str) -> float:
+    """How often a second, at most ten times; 0: not at all.
+
+    Raises:
+        argparse.ArgumentTypeError: No such number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= BURST_HZ_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number from 0 (off) to 10")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of the agent; ``trainwreck record`` passes it on."""
     made = argparse.ArgumentParser(prog="trainwreck-agent", description=__doc__)
@@ -57,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--nvml-library", default=None, metavar="PATH")
     record.add_argument("--retain-days", type=float, default=30.0, metavar="30")
     record.add_argument("--max-bytes", type=size_bytes, default=8 << 30, metavar="8G")
+    record.add_argument("--gpu-burst-hz", type=hertz, default=0.0, metavar="0")
     stacks = commands.add_parser("stacks", help="print the stacks of the ranks on this machine")
     stacks.add_argument("--reason", default="on request", metavar="TEXT")
     stacks.add_argument("--native", action="store_true", help="C frames too; stops each a moment")
@@ -85,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         nvml_library=options.nvml_library,
         retain_days=options.retain_days,
         max_bytes=options.max_bytes,
+        gpu_burst_hz=options.gpu_burst_hz,
     )
     try:
         recorder = Recorder(settings)

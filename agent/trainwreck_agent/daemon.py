@@ -74,6 +74,7 @@ class Settings:
     nvml_library: str | None = None
     retain_days: float = 30.0
     max_bytes: int = 8 << 30
+    gpu_burst_hz: float = 0.0
 
 
 class Recorder:
@@ -88,6 +89,7 @@ class Recorder:
         self.schedule = Schedule(self.host, settings.interval_s)
         self.sources: list[Source] = []
         self.stacks: StackTaker | None = None
+        self.nvml: NvmlWorker | None = None
         self._health: list[Row] = []
         self._stopping = False
         self._urgent = 0
@@ -127,7 +129,9 @@ class Recorder:
 
             self._adopt(Worker("logs", self.host, [follow], ["training_log"], LOG_DEADLINE_S))
         if self.host.live or self.settings.nvml_library:
-            self._adopt(NvmlWorker(self.settings.nvml_library, self.settings.interval_s))
+            library, pace_s = self.settings.nvml_library, self.settings.interval_s
+            self.nvml = NvmlWorker(library, pace_s, burst_hz=self.settings.gpu_burst_hz)
+            self._adopt(self.nvml)
 
     def _adopt(self, source: Worker | NvmlWorker) -> None:
         source.start()
@@ -214,6 +218,8 @@ class Recorder:
     def _write(self, rows: list[Row | str], tick_us: int) -> None:
         if self.stacks is not None:
             self.stacks.observe(rows)
+        if self.nvml is not None:
+            self.nvml.observe(rows, time.monotonic())
         lines, wrong = encode_all(rows, tick_us)
         self._health += [_lost("recorder", "error", told, None) for told in wrong[:10]]
         self._health += self.writer.write(lines)

@@ -12,6 +12,7 @@ shared memory before it makes it, and is given up, not killed, when a call passe
     session.py   the devices that the driver shows, and what became of them
     device.py    one GPU: what is read each tick
     slow.py      one GPU: what is read more seldom
+    burst.py     the last minute at a quick pace, written when something happens
     fields.py    NVML field ids and the columns that they fill
     inventory.py what a GPU is; read seldom
     nvlink.py gpm.py events.py   parts with a way of their own

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from trainwreck_agent.nvml import wire
+from trainwreck_agent.nvml.burst import Burst
 from trainwreck_agent.nvml.library import (
     DRIVER_NOT_LOADED,
     LIBRARY_NOT_FOUND,
@@ -131,14 +132,14 @@ def _serve(pipe: Pipe, progress: Progress, order: Order) -> bytes:
         if not session.devices:
             pipe.send(wire.rows(time.time_ns() // 1000, session.rows))
             return wire.end("absent", "the NVIDIA driver is loaded, but it shows no GPU")
-        _loop(pipe, session, order.interval_s)
+        _loop(pipe, session, order.interval_s, Burst(order.burst_hz) if order.burst_hz else None)
     except DriverGone as gone:
         return wire.end(_status(gone.code, loaded), _detail(gone))
     except Renew:
         return wire.end("renew", "a device stays lost: the devices are listed anew")
 
 
-def _loop(pipe: Pipe, session: Session, interval_s: float) -> NoReturn:
+def _loop(pipe: Pipe, session: Session, interval_s: float, burst: Burst | None) -> NoReturn:
     due_s = time.monotonic()
     while True:
         if session.changed:
@@ -150,6 +151,8 @@ def _loop(pipe: Pipe, session: Session, interval_s: float) -> NoReturn:
         else:
             session.unsent(rows)
         due_s += interval_s
+        if burst is not None:
+            _between_ticks(pipe, session, burst, rows, due_s)
         now_s = time.monotonic()
         if now_s < due_s:
             time.sleep(due_s - now_s)
@@ -158,6 +161,23 @@ def _loop(pipe: Pipe, session: Session, interval_s: float) -> NoReturn:
             if missed:
                 session.missed(missed)
                 due_s += missed * interval_s
+
+
+def _between_ticks(
+    pipe: Pipe, session: Session, burst: Burst, rows: list[wire.Cells], until_s: float
+) -> None:
+    """Sample until the next tick; send what is to be written."""
+    now_s = time.monotonic()
+    burst.events(session.gpus, rows, session.wanted, now_s)
+    while True:
+        burst.sample(session.gpus, now_s)
+        if lines := burst.lines(session.gpus, now_s):
+            pipe.send(lines)
+        next_s = now_s + burst.every_s
+        if next_s >= until_s:
+            return
+        time.sleep(max(next_s - time.monotonic(), 0.0))
+        now_s = time.monotonic()
 
 
 def _status(code: int, loaded: bool) -> str:

@@ -73,6 +73,10 @@ class Gpu:
         library, index = self.library, self.identity.index
         tick = [(AT[f.column], f.id, f.scope, f.convert) for f in fields.TICK]
         self._tick_fields = fields.Batch(library, index, tick)
+        power = [
+            (0, f.id, f.scope, f.convert) for f in fields.TICK if f.column == "power_instant_w"
+        ]
+        self._power_field = fields.Batch(library, index, power)
         self._gpm = Gpm(library, index)
         found: list[Cells] = []
         try:
@@ -129,6 +133,23 @@ class Gpu:
             self.go(gone.status, now_s)
         found.append((GPU, list(self.cells)))
         return found
+
+    def quick(self) -> tuple[float | None, int | None, int | None, int | None]:
+        """W, MHz, °C and clock-event reasons at this moment, by four calls; None: not told.
+
+        Raises:
+            DeviceGone: The device does not answer any more.
+        """
+        fill, two, wide = self.fill, self._two, self._wide
+        watts = None
+        for _, value in self.values(self._power_field):
+            watts = value if isinstance(value, float) else None
+        if watts is None and fill("nvmlDeviceGetPowerUsage", two):
+            watts = two[0] / 1000
+        mhz = two[0] if fill("nvmlDeviceGetClockInfo", self._sm_clock, two) else None
+        celsius = self._temperature()
+        known = fill("nvmlDeviceGetCurrentClocksEventReasons", wide)
+        return watts, mhz, None if celsius is None else int(celsius), wide[0] if known else None
 
     def ask(self, name: str, *arguments: object) -> Any:  # noqa: ANN401
         """What the call says; None where this device does not tell, now or ever."""
@@ -191,7 +212,7 @@ class Gpu:
         cells = self.cells
         cells[_MEMORY_TOTAL], cells[_MEMORY_RESERVED], cells[_MEMORY_USED] = found
 
-    def _temperature(self) -> Value:
+    def _temperature(self) -> int | None:
         """°C of nvmlTemperature_t, else (before driver 570) by the older call."""
         three, two = self._three, self._two
         three[0], three[1] = self._temperature_version, 0

@@ -26,6 +26,8 @@ class Order:
     deadline_s: float
     known: tuple[wire.Device, ...]
     left_out: int
+    burst_hz: float = 0.0
+    """How often power, clock and temperature are read into memory; 0: not."""
 
 
 @dataclass(slots=True)

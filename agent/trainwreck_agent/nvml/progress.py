@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 NO_DEVICE = -1
 _MARK = struct.Struct("@4q")  # code of the call, device, deadline, start (0: in no call)
-_START_AT, _LEFT_OUT_AT, _NAMES_AT = 24, 32, 64
+_START_AT, _LEFT_OUT_AT, _WANTED_AT, _NAMES_AT = 24, 32, 40, 64
 _START = struct.Struct("@q")
 _NAME_BYTES = 64
 _SIZE = 4 * mmap.PAGESIZE
@@ -78,6 +78,15 @@ class Progress:
     def left_out(self) -> int:
         """Bit set of the indices of devices not to touch."""
         return int(_START.unpack_from(self._map, _LEFT_OUT_AT)[0])
+
+    def want(self, devices: int) -> None:
+        """Devices, as a bit set, whose last minute should be written down."""
+        _START.pack_into(self._map, _WANTED_AT, devices)
+
+    @property
+    def wanted(self) -> int:
+        """Bit set of the devices whose last minute the recorder wants."""
+        return int(_START.unpack_from(self._map, _WANTED_AT)[0])
 
     def close(self) -> None:
         """Give the memory back."""

@@ -56,6 +56,16 @@ class Session:
         self._read_max_us = 0
 
     @property
+    def gpus(self) -> list[Gpu]:
+        """What is there, by index."""
+        return self._gpus
+
+    @property
+    def wanted(self) -> int:
+        """Bit set of the devices whose last minute the recorder wants."""
+        return self._library.progress.wanted
+
+    @property
     def devices(self) -> list[Device]:
         """Identities of what is there."""
         return [gpu.identity for gpu in self._gpus]

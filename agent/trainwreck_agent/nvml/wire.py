@@ -18,6 +18,7 @@ from trainwreck_agent.schema import Table
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 from trainwreck_agent.tables.gpu import (
     GPU,
+    GPU_BURST,
     GPU_ECC,
     GPU_EVENT,
     GPU_INVENTORY,
@@ -27,7 +28,16 @@ from trainwreck_agent.tables.gpu import (
 
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (GPU, GPU_PROCESS, GPU_ECC, GPU_INVENTORY, GPU_EVENT, NVLINK, COLLECTOR_HEALTH)
+    for table in (
+        GPU,
+        GPU_PROCESS,
+        GPU_ECC,
+        GPU_INVENTORY,
+        GPU_EVENT,
+        GPU_BURST,
+        NVLINK,
+        COLLECTOR_HEALTH,
+    )
 }
 LINE_MAX_BYTES = 4 << 20
 """A line that is longer is no line of ours: it is dropped up to its line feed."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainwreck_agent.collector import Row, Value
 from trainwreck_agent.nvml import process, wire
 from trainwreck_agent.nvml.process import ChildProcess
 from trainwreck_agent.nvml.progress import NO_DEVICE, Call
-from trainwreck_agent.tables.events import COLLECTOR_HEALTH
+from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT, KERNEL_TRACE_EVENT
 from trainwreck_agent.tables.gpu import GPU
 
 NAME = "nvml"
@@ -30,6 +32,9 @@ HEALTHY_S = 60.0
 """A child that lived so long is no sign of trouble: the back-off begins anew."""
 LOOK_S, LOOK_ANYWAY_S = 10.0, 600.0
 """Where no driver was: how often its files are looked for, and how often it is tried anyway."""
+WANTED_S = 3.0
+"""The child looks at what is wanted once a tick."""
+_XID = re.compile(r"\bXid \(PCI:([0-9a-fA-F:]{7,13})")
 DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
 
@@ -48,11 +53,15 @@ class NvmlWorker:
     """
 
     def __init__(
-        self, library: str | None, interval_s: float, *, deadline_s: float = DEADLINE_S
-    ) -> None:
+        self, library: str | None, interval_s: float, *, deadline_s: float = DEADLINE_S,
+        burst_hz: float = 0.0,
+    ) -> None:  # fmt: skip
         self._library = library
         self._interval_s = interval_s
         self._deadline_s = deadline_s
+        self._burst_hz = burst_hz
+        self._wanted: dict[int, float] = {}
+        """Devices whose last minute is wanted, and until when (CLOCK_MONOTONIC, s) it is asked."""
         self._epoll = select.epoll()
         self._child: ChildProcess | None = None
         self._abandoned: list[ChildProcess] = []
@@ -127,7 +136,29 @@ class NvmlWorker:
         if self._child is None:
             rows += self._restart(now_monotonic)
         self._leave_out(now_monotonic)
+        if self._wanted:
+            self._wanted = {n: s for n, s in self._wanted.items() if now_monotonic < s}
+            self._want()
         return rows
+
+    def observe(self, rows: Iterable[Row | str], now_monotonic: float) -> None:
+        """Look at the rows of a tick: an Xid in the kernel log makes a device's last minute wanted.
+
+        The kernel tells it even when NVML does not answer any more.
+        """
+        if not self._burst_hz:
+            return
+        for row in rows:
+            if isinstance(row, Row) and row.table in (KERNEL_EVENT, KERNEL_TRACE_EVENT):
+                match = _XID.search(str(row.values[-1])[:200])
+                for device in self._devices if match else ():
+                    if device.pci is None or match is None or match[1].lower() in device.pci:
+                        self._wanted[device.index] = now_monotonic + WANTED_S
+                        self._want()
+
+    def _want(self) -> None:
+        if self._child is not None:
+            self._child.progress.want(sum(1 << n for n in self._wanted if 0 <= n < 63))
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the child; returns in time even if it hangs, and then leaves it to itself."""
@@ -234,6 +265,7 @@ class NvmlWorker:
                 self._deadline_s,
                 self._devices,
                 self._left_out(now_s),
+                self._burst_hz,
             ),
             self._epoll,
             now_s,

@@ -117,9 +117,13 @@ def start(library: Path, fake: Any) -> Iterator[Callable[..., Recorder]]:
     recorders: list[Recorder] = []
 
     def begin(
-        path: Path | None = None, interval_s: float = 0.05, deadline_s: float = 2.0
+        path: Path | None = None,
+        interval_s: float = 0.05,
+        deadline_s: float = 2.0,
+        burst_hz: float = 0.0,
     ) -> Recorder:
-        worker = NvmlWorker(str(path or library), interval_s, deadline_s=deadline_s)
+        name = str(path or library)
+        worker = NvmlWorker(name, interval_s, deadline_s=deadline_s, burst_hz=burst_hz)
         recorder = Recorder(worker, fake)
         recorders.append(recorder)
         recorder.worker.start()

@@ -18,6 +18,11 @@ import click
 )
 @click.option("--kmsg", metavar="PATH", help="Kernel log to follow.  [default: /dev/kmsg]")
 @click.option("--nvml-library", metavar="PATH", help="Another libnvidia-ml.so.1 than the system's.")
+@click.option(
+    "--gpu-burst-hz", metavar="0",
+    help="Read power, clock and temperature of GPUs so often (up to 10) into memory; written when"
+    " a GPU throttles, fails or is lost.  [default: 0, off]",
+)  # fmt: skip
 @click.option("--retain-days", metavar="30", help="Delete what is older.  [default: 30; 0: never]")
 @click.option("--max-bytes", metavar="8G", help="Keep at most this much.  [default: 8G; 0: all]")
 def record(**options: str | tuple[str, ...] | None) -> None:
