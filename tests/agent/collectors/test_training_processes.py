@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +191,33 @@ def test_a_group_outside_of_what_is_visible_is_left_out() -> None:
         "cpu": "/x",
         "cpuacct": "/x",
     }
+
+
+SLEEPER = """
+#include <unistd.h>
+int main(void) { if (vfork() == 0) { write(1, "x", 1); sleep(600); _exit(0); } return 0; }
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="kernel stacks need root")
+def test_a_real_process_in_uninterruptible_sleep(tmp_path: Path) -> None:
+    """Who calls vfork() sleeps in state D until its child ends."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (cc) to make a process that blocks")
+    (tmp_path / "sleeper.c").write_text(SLEEPER)
+    subprocess.run([compiler, "-o", tmp_path / "sleeper", tmp_path / "sleeper.c"], check=True)
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "1"}
+    with subprocess.Popen(
+        [tmp_path / "sleeper"], env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as rank:
+        try:
+            assert rank.stdout is not None
+            rank.stdout.read(1)
+            collector = BlockedProcess(Host())
+            list(collector.look(time.monotonic()))
+            rows = stacks(collector.look(time.monotonic() + 6.0))
+        finally:
+            os.killpg(rank.pid, signal.SIGKILL)
+    (text,) = [str(row.values[5]) for row in rows if row.values[0] == rank.pid]
+    assert "vfork" in text or "clone" in text, text
