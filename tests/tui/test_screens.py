@@ -217,8 +217,10 @@ async def test_reading_happens_in_the_background_and_ends_at_the_verdict(
         assert "PYTHON EXCEPTION" in lines_of(app)
 
 
-async def test_unreadable_input_ends_the_app_with_a_word(tmp_path: Path) -> None:
+async def test_unreadable_input_ends_the_app_with_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     app = TrainwreckApp([], [tmp_path / "nothing.log"])
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(app, pilot)
+    await app.run_async(headless=True, size=(80, 24))  # returns when the app has ended by itself
     assert app.return_code == 2
+    assert "no such file" in capfd.readouterr().err
