@@ -145,13 +145,16 @@ def _is_empty(path: Path) -> bool:
 
 
 def _empty(layout: Layout, path: Path) -> None:
-    """Leave a file without rows in the place of one that nobody needs any more."""
-    if path.suffix == ".tsv":
-        os.truncate(path, 0)
-        return
+    """Leave a file without rows in the place of one that nobody needs any more.
+
+    Another file, not the same one cut short: who has opened it reads it to its old end.
+    """
     beside = layout.state / f"empty.{os.getpid()}"
     beside.unlink(missing_ok=True)
-    beside.hardlink_to(_empty_segment(path))
+    if path.suffix == ".tsv":
+        beside.touch(mode=0o640)
+    else:
+        beside.hardlink_to(_empty_segment(path))
     beside.replace(path)
 
 

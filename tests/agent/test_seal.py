@@ -139,6 +139,21 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
     assert [(s.first, s.last) for s in prepared.spans()] == [(1, through - 1)]
 
 
+def test_a_reader_in_the_middle_of_a_replaced_file_reads_on(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "GRACE_S", 0)
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 3)
+    fill(prepared, 1)
+    body = prepared.journal_path(1).read_bytes()
+    seal.seal(prepared, 1)
+    with prepared.journal_path(1).open("rb") as opened:
+        after_us = time.time_ns() // 1000 + 60_000_000
+        seal.clean(prepared, after_us)
+        assert prepared.journal_path(1).stat().st_size == 0
+        assert opened.read() == body
+
+
 def test_a_half_written_segment_is_no_readers_business(prepared: Layout) -> None:
     fill(prepared, 1)
     seen: list[list[int]] = []
