@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,7 +141,8 @@ class Ring:
                 f" before timing out; timed out waiting for rank {self.previous_rank}"
             )
             logging.getLogger("ring").error(self._timed_out)
-            self._previous.shutdown(socket.SHUT_RD)
+            with suppress(OSError):  # the collective failed meanwhile and its sockets are closed
+                self._previous.shutdown(socket.SHUT_RD)
             return
 
 
