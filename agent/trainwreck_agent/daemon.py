@@ -125,7 +125,7 @@ class Recorder:
             logs = list(self.settings.logs)
 
             def follow(host: Host) -> TrainingLog:
-                return TrainingLog(host, logs, lambda why: stacks.take(host, why))
+                return TrainingLog(host, logs, lambda why: stacks.take(host, why), self.layout)
 
             self._adopt(Worker("logs", self.host, [follow], ["training_log"], LOG_DEADLINE_S))
         if self.host.live or self.settings.nvml_library:

@@ -9,6 +9,7 @@ DuckDB reads the file while it is written (``views.py``); no reader of our own i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 from trainwreck_agent.collector import Row, Value
@@ -17,6 +18,8 @@ from trainwreck_agent.layout import Layout
 END_MARK = "$"
 _ESCAPES = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n"}
 _ESCAPES |= {n: "?" for n in (*range(32), *range(127, 160)) if n not in _ESCAPES}
+_ESCAPED = re.compile(r"\\(.)")
+_PLAIN = {"t": "\t", "n": "\n", "z": ""}
 
 
 def escape(value: str) -> str:
@@ -25,6 +28,13 @@ def escape(value: str) -> str:
         return value
     clean = value.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
     return clean or "\\z"
+
+
+def unescape(text: str) -> str:
+    """The text that was escaped; control characters stay ``?``."""
+    if "\\" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: _PLAIN.get(found[1], found[1]), text)
 
 
 def field(value: Value) -> str:

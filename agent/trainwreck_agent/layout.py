@@ -11,7 +11,7 @@
                                .settled beside it: from now on, whatever the clock does
     incidents/ID.json, .tsv    diagnoses that were made with this data
     incidents/ID.pin           retention keeps what was recorded around that incident
-    state/                     the recorder's own notes
+    state/                     the recorder's own notes, among them how far followed logs were read
 """
 
 from __future__ import annotations

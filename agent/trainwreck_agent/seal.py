@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from trainwreck_agent import retention, store, views
+from trainwreck_agent import log_position, retention, store, views
 from trainwreck_agent.layout import DataDirectoryError, Layout, Span
 from trainwreck_agent.schema import Table, tables
 
@@ -61,6 +61,7 @@ def seal(layout: Layout, through: int) -> Span | None:
                 connection, layout, table, span, f"{views.rows(table, 'lines')} ORDER BY {order}"
             )
     connection.close()
+    log_position.carry_over(layout, numbers)
     return _publish(layout, span)
 
 

@@ -1,30 +1,25 @@
 """Follows training logs: step numbers with their metrics, alarming lines, and silence.
 
-Polls size and inode, which sees what another machine writes on a shared file system too. It does
-not know what a line means for a diagnosis; the analyzer reads the log itself for that.
+It does not know what a line means for a diagnosis; the analyzer reads the log itself for that.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 
 from trainwreck_agent.collector import Collector, Row
+from trainwreck_agent.followed_log import LINE_MAX_BYTES, Followed, FollowedLogs
 from trainwreck_agent.host import Host, Unavailable
+from trainwreck_agent.layout import Layout
 from trainwreck_agent.redact import redact
 from trainwreck_agent.tables.events import TRAINING_EVENT
 
-READ_MAX_BYTES = 1 << 20
-LINE_MAX_BYTES = 1 << 16
 TEXT_MAX = 1000
 ALARMS_PER_READ = 50
-FILES_MAX = 1024
 SILENT_FACTOR = 8.0
 SILENT_MIN_S = 8.0
 """A run is silent when no step came for this long and for so many usual step times."""
@@ -54,19 +49,6 @@ _ALARM = re.compile(
     r"(?i)error|exception|traceback|fatal|\bnan\b|out of memory|\bkilled\b|abort|time[d-]? ?out"
     r"|nccl warn|segmentation|no space left|signal \d|core dumped|\bhang\b|stuck"
 )
-
-
-@dataclass(slots=True)
-class Followed:
-    """One file and how far it was read."""
-
-    path: str
-    inode: int = 0
-    offset: int = 0
-    line: int = 0
-    rest: bytes = b""
-    fresh: bool = False
-    """Read to its end before: what comes now was written since."""
 
 
 @dataclass(slots=True)
@@ -103,52 +85,30 @@ class TrainingLog(Collector):
     tables = (TRAINING_EVENT,)
 
     def __init__(
-        self, host: Host, paths: list[str], on_silence: Callable[[str], Iterator[Row]] | None = None
+        self,
+        host: Host,
+        paths: list[str],
+        on_silence: Callable[[str], Iterator[Row]] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         super().__init__(host)
-        self._paths = [Path(path) for path in paths]
-        self._files: dict[str, Followed] = {}
+        self._logs = FollowedLogs(paths, layout)
+        self._remembers = layout is not None
         self._pace = Pace()
         self._on_silence = on_silence
         self._told = False
 
     def collect(self) -> Iterator[Row]:
         """Yield rows for the lines added since the last call."""
-        for path in self._find():
-            file = self._files.setdefault(path, Followed(path))
-            yield from self._read(file)
-        if not self._files:
-            names = ", ".join(str(path) for path in self._paths)
+        for file, lines in self._logs.poll():
+            rows = list(self._lines(file, lines))
+            yield from rows
+            if self._remembers and file.to_tell(len(rows)):
+                yield file.position.row()
+        if not self._logs.files:
+            names = ", ".join(str(path) for path in self._logs.paths)
             raise Unavailable(f"training log {names}: not there yet", retry_s=self.every_s)
         yield from self._silence()
-
-    def _find(self) -> Iterator[str]:
-        for path in self._paths:
-            if path.is_dir():
-                # A link would lead out of the folder, or name a file of it twice.
-                files = (p for p in sorted(path.rglob("*")) if p.is_file() and not p.is_symlink())
-                yield from (str(p) for p in islice(files, FILES_MAX))
-            elif path.exists() or str(path) in self._files:
-                yield str(path)
-
-    def _read(self, file: Followed) -> Iterator[Row]:
-        try:
-            fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return
-        try:
-            status = os.fstat(fd)
-            if status.st_ino != file.inode or status.st_size < file.offset:
-                file.inode, file.offset, file.line, file.rest = status.st_ino, 0, 0, b""
-            data = os.pread(fd, READ_MAX_BYTES, file.offset)
-        finally:
-            os.close(fd)
-        file.offset += len(data)
-        whole, newline, file.rest = (file.rest + data).rpartition(b"\n")
-        if len(file.rest) > LINE_MAX_BYTES:
-            file.rest = b""
-        yield from self._lines(file, whole.split(b"\n") if newline else [])
-        file.fresh = file.fresh or len(data) < READ_MAX_BYTES
 
     def _lines(self, file: Followed, lines: list[bytes]) -> Iterator[Row]:
         alarms = 0
@@ -171,7 +131,7 @@ class TrainingLog(Collector):
             return
         self._told = True
         text = f"no step since step {self._pace.last_step}, {silent_s:.0f} s ago"
-        file = next(iter(self._files.values()))
+        file = next(iter(self._logs.files.values()))
         yield self._row(file, "silence", None, (self._pace.last_step, *(None,) * 5), text)
         if self._on_silence is not None:
             yield from self._on_silence(text)
@@ -184,7 +144,7 @@ class TrainingLog(Collector):
         values: tuple[int | None, *tuple[float | None, ...]],
         text: str | None,
     ) -> Row:
-        return Row(TRAINING_EVENT, (file.path, file.line, kind, rank, *values, text))
+        return Row(TRAINING_EVENT, (file.name, file.line, kind, rank, *values, text))
 
 
 def parse_step(line: str) -> tuple[int, *tuple[float | None, ...]] | None:

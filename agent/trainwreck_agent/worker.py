@@ -43,6 +43,8 @@ class Worker:
         self._pid = 0
         self._pipe = -1
         self._rest = b""
+        self._unfinished: list[Row | str] = []
+        """Rows of a collector that has not ended its turn: all of a turn are written, or none."""
         self._running: str | None = None
         self._running_since_s = 0.0
         self._start_s = 0.0
@@ -67,6 +69,7 @@ class Worker:
         os.close(writing)
         os.set_blocking(reading, False)
         self._pid, self._pipe, self._rest, self._running = pid, reading, b"", None
+        self._unfinished = []
 
     def _later(self) -> None:
         """No process or descriptor is to be had now: try again."""
@@ -96,8 +99,11 @@ class Worker:
             for line in whole.split(b"\n") if newline else ():
                 if line[:1] == b"@":
                     self._control(line[1:].decode("ascii", "replace"))
+                    if line == b"@":
+                        found += self._unfinished
+                        self._unfinished = []
                 else:
-                    found.append(line.decode("utf-8", "replace") + "\n")
+                    self._unfinished.append(line.decode("utf-8", "replace") + "\n")
 
     def _control(self, word: str) -> None:
         self._running = word or None
