@@ -17,8 +17,10 @@ from trainwreck_analyzer.telemetry import (
     exits,
     kernel_rows,
     memory,
+    recording,
     rules,
     stacks,
+    taken,
     training,
 )
 from trainwreck_analyzer.telemetry.recording import Recording, in_turn
@@ -32,9 +34,24 @@ def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
 
     ``connection`` holds the views, as ``trainwreck_agent.store.connect`` makes it.
     """
-    recording = Recording(connection, window)
-    modules = (exits, memory, stacks, training, kernel_rows, rules, absence)
-    return in_turn([module.find(recording) for module in modules])
+    with taken.in_memory(connection, window, _reads()) as empty:
+        asked = Recording(connection, window, empty)
+        return in_turn([module.find(asked) for module in _MODULES])
+
+
+_MODULES = (exits, memory, stacks, training, kernel_rows, rules, absence)
+
+
+def _reads() -> dict[str, set[str]]:
+    """Columns by view that any of the modules asks for."""
+    found: dict[str, set[str]] = {}
+    for reads in (
+        recording.READS, memory.READS, stacks.READS, training.READS, kernel_rows.READS,
+        rules.reads(), absence.READS,
+    ):  # fmt: skip
+        for view, columns in reads.items():
+            found.setdefault(view, set()).update(columns)
+    return found
 
 
 def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[tuple[str, str]]:
@@ -42,14 +59,14 @@ def not_measured(connection: duckdb.DuckDBPyConnection, window: Window) -> list[
 
     Looked for from a day before on: a source that is absent says so once, when recording starts.
     """
-    recording = Recording(connection, replace(window, start=window.start - timedelta(days=1)))
+    asked = Recording(connection, replace(window, start=window.start - timedelta(days=1)))
     sql = (
-        f"SELECT collector, status, detail FROM collector_health WHERE {recording.during}"
+        f"SELECT collector, status, detail FROM collector_health WHERE {asked.during}"
         " QUALIFY row_number() OVER (PARTITION BY host, collector ORDER BY ts DESC) = 1"
         " ORDER BY collector"
     )
     return [
         (str(row["collector"]), f"{row['collector']} ({row['status']}): {row['detail']}")
-        for row in recording.rows(sql)
+        for row in asked.rows(sql)
         if row["status"] not in ("ok", "clock") and row["detail"]
     ]

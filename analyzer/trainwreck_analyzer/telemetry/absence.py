@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, fact
 
+READS = {"gpu": {"uuid", "ecc_uncorrected_count", "status"}}
+
 
 def find(recording: Recording) -> Iterator[Fact]:
     """Yield what speaks against causes that leave traces."""
@@ -31,6 +33,8 @@ def _no_oom_kill(recording: Recording) -> Iterator[Fact]:
 
 
 def _gpus_clean(recording: Recording) -> Iterator[Fact]:
+    if "gpu" in recording.empty:
+        return
     sql = (
         "SELECT host, min(ts) AS ts, max(last_ts) AS last, count(DISTINCT uuid) AS gpus,"
         " count(DISTINCT uuid) FILTER (WHERE low IS NULL) AS without_ecc,"

@@ -17,6 +17,7 @@ SIGNALS_OF_KIND = {
     "trap": (4, 5, 7, 8, 11),
 }
 """Kinds that tell of the death of one process, and the signals that ended it."""
+READS = {"kernel_event": {"boot_id", "seq", "text"}}
 _CONTEXT = frozenset({"oom_invoked", "oom_detail"})
 _COALESCE = timedelta(seconds=5)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, fact, literal
 
+READS = {"process": {"pid", "rank", "job", "role", "rss_bytes"}}
 _MIB = 2**20
 _GROWTH_MIN_BYTES = 96 * _MIB
 _FIT_MIN = 0.9
@@ -23,6 +24,8 @@ _AFTER_PEAK_MAX_S = 5
 def find(recording: Recording) -> Iterator[Fact]:
     """Yield the processes whose resident memory rose steadily up to their end, or just before."""
     seen: set[tuple[str, int]] = set()
+    if "process" in recording.empty:
+        return
     for tail in _TAILS_SAMPLES:
         for row in recording.rows(_ramp_sql(recording, tail)):
             if (row["host"], row["pid"]) in seen:

@@ -17,6 +17,17 @@ Row = dict[str, Any]
 
 _NEAR_S = 10
 """Kernel line and end of the process are told by two sources, each with its own delay."""
+STATES = frozenset({"service", "software", "setting"})
+"""Views with a row on change only: what they say holds until the next row."""
+READS = {
+    "process_exit": {
+        "pid", "parent_pid", "name", "role", "rank", "world_size", "job", "exit_code", "signal",
+        "source", "last_rss_bytes", "cgroup",
+    },
+    "process": {"pid", "rank", "job"},
+    "vmstat": {"oom_kill_count"},
+}  # fmt: skip
+"""Columns by view that are asked for here; likewise in each module that finds facts."""
 _COMPONENT_OF_LABEL = {"uuid": "gpu_uuid", "pci": "pci", "rank": "rank", "host": "host"}
 
 
@@ -49,9 +60,17 @@ def same(column: str, value: object) -> str:
 class Recording:
     """The rows of a window in a connection that holds the views."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        window: Window,
+        empty: frozenset[str] = frozenset(),
+    ) -> None:
         self._connection = connection
         self.window = window
+        self.empty = empty
+        """Views that are known to have no row in the window."""
+        self._oom_counters: dict[str, tuple[Row, str] | None] = {}
 
     @cached_property
     def during(self) -> str:
@@ -114,6 +133,11 @@ class Recording:
 
     def oom_counter(self, host: str) -> tuple[Row, str] | None:
         """What the host's counter of OOM kills did in the window, with its query; None: unread."""
+        if host not in self._oom_counters:
+            self._oom_counters[host] = self._oom_counter(host)
+        return self._oom_counters[host]
+
+    def _oom_counter(self, host: str) -> tuple[Row, str] | None:
         sql = (
             "SELECT host, min(ts) AS ts, max(ts) AS last, min(oom_kill_count) AS low,"
             " max(oom_kill_count) AS high, count(*) AS samples FROM vmstat"

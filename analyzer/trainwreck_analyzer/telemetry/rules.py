@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import msgspec
+from trainwreck_agent.schema import tables
 
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, Row, fact, same
+
+_WORD = re.compile(r"[a-z_0-9]+", re.ASCII)
 
 
 class Counter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +56,10 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counter: list[Counter]
     level: list[Level]
 
+    def every(self) -> list[Counter | Level]:
+        """All of them, counters first."""
+        return [*self.counter, *self.level]
+
 
 @cache
 def rules() -> Rules:
@@ -59,9 +67,24 @@ def rules() -> Rules:
     return msgspec.toml.decode(Path(__file__).with_name("rules.toml").read_bytes(), type=Rules)
 
 
+@cache
+def reads() -> dict[str, set[str]]:
+    """Columns by view that the rules name."""
+    found: dict[str, set[str]] = {}
+    for rule in rules().every():
+        known = {column.name for column in tables()[rule.view].columns}
+        own = rule.column if isinstance(rule, Counter) else rule.value
+        words = set(_WORD.findall(" ".join((own, rule.where, *rule.by))))
+        found.setdefault(rule.view, set()).update(words & known)
+    found["process"] |= {"job"}
+    return found
+
+
 def find(recording: Recording) -> Iterator[Fact]:
     """Yield a fact for every thing to which a rule applies."""
     for counter in rules().counter:
+        if counter.view in recording.empty:
+            continue
         during = _during(counter, recording)
         for row in recording.rows(counter_sql(counter, during)):
             signals = (counter.signal,) if counter.signal else ()
@@ -69,6 +92,8 @@ def find(recording: Recording) -> Iterator[Fact]:
                 continue
             yield _fact(counter, row, during, float(row["delta"]))
     for level in rules().level:
+        if level.view in recording.empty:
+            continue
         during = _during(level, recording)
         for row in recording.rows(level_sql(level, during)):
             value = None if row["value"] is None else float(row["value"])

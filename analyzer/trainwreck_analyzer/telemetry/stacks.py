@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, Row, fact, literal
 
+READS = {"stack": {"pid", "rank", "reason", "tool", "text"}}
 _THREAD = re.compile(r'Thread \S+ \((?P<state>[^)]*)\): "(?P<name>[^"]*)"', re.ASCII)
 _COLLECTIVE = re.compile(
     r"all_?reduce|all_?gather|reduce_scatter|all_?to_?all|broadcast|barrier|run_backward"

@@ -8,6 +8,10 @@ from datetime import datetime, timedelta
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry.recording import Recording, fact, literal
 
+READS = {
+    "training_event": {"kind", "path", "line", "rank", "step", "loss", "grad_norm", "text"},
+    "process": {"pid", "rank", "job", "user_ticks", "system_ticks"},
+}
 _IDLE_SHARE = 0.05
 _IDLE_SPAN_S = 8
 

@@ -26,6 +26,7 @@ from trainwreck_analyzer.telemetry import (
     pids_in,
     rules,
     stacks,
+    taken,
 )
 from trainwreck_analyzer.telemetry.recording import literal
 
@@ -404,7 +405,7 @@ def test_a_text_survives_as_sql_literal(text: str) -> None:
 
 def test_every_kind_of_the_rules_is_known_to_a_signature() -> None:
     known = [s for s in signature.load().values() if s.facts]
-    kinds = {rule.kind for rule in (*rules.rules().counter, *rules.rules().level)}
+    kinds = {rule.kind for rule in rules.rules().every()}
     kinds |= {*exits.KIND_OF_SIGNAL.values(), "process_failed", "rank_outside_collective"}
     assert [kind for kind in sorted(kinds) if not any(s.takes(kind) for s in known)] == []
 
@@ -413,3 +414,20 @@ def test_every_kind_of_the_rules_is_known_to_a_signature() -> None:
 def test_what_has_no_literal_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         literal(value)
+
+
+def test_a_window_too_long_to_be_copied_gives_the_same_facts(recorded: Recorded) -> None:
+    recorded.counter(0, 0, 1, 1)
+    recorded.end(2, 102, signal=9)
+    connection = store.connect([recorded.layout.root])
+    long = Window(START - taken.LONGEST, START + timedelta(minutes=10))
+    short = Window(START, START + timedelta(minutes=10))
+    told = [[(f.kind, f.text, f.time) for f in gather(connection, w)] for w in (short, long)]
+    assert told[0] == told[1]
+    assert "oom_kill_counted" in [kind for kind, _, _ in told[0]]
+
+
+def test_nothing_is_left_behind_in_the_connection(recorded: Recorded) -> None:
+    connection = store.connect([recorded.layout.root])
+    gather(connection, Window(START, START + timedelta(minutes=10)))
+    assert connection.execute("SELECT * FROM duckdb_tables() WHERE temporary").fetchall() == []
