@@ -11,7 +11,8 @@ before the reference time (the file's own change time). Examples of what is unde
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 _MONTHS = {
@@ -35,14 +36,22 @@ _FORMATS = tuple(
         + _MONTH
         + r" {1,2}(?P<d>\d{1,2}) "
         + _HMS
-        + r"(?: [A-Z]{3,4})? (?P<y>20\d\d)",
+        + r"(?: (?:(?P<zone>UTC|GMT)|[A-Z]{3,4}))? (?P<y>20\d\d)",
         r"(?:^|\] |: )" + _MONTH + r" {1,2}(?P<d>\d{1,2}) " + _HMS,
         r"(?<!\d)(?P<y>20\d\d)(?P<mo>[01]\d)(?P<d>[0-3]\d)[ T_-]" + _HMS,
         r"^\[?(?P<epoch>1[5-9]\d{8})(?:\.(?P<frac>\d{1,9}))?(?=[\] :])",
     )
 )
 
-Parse = Callable[[str], datetime | None]
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The time of a line."""
+
+    time: datetime
+    """Aware UTC."""
+    zoned: bool
+    """False: the line names no zone, so UTC was assumed."""
 
 
 class Clock:
@@ -54,17 +63,23 @@ class Clock:
 
     def time(self, line: str) -> datetime | None:
         """The time that stands near the start of a line; None where there is none."""
+        stamp = self.stamp(line)
+        return stamp.time if stamp else None
+
+    def stamp(self, line: str) -> Stamp | None:
+        """The same, and whether the line names its zone."""
         head = line[:_HEAD_CHARACTERS]
         for position, pattern in enumerate(self._order):
             found = pattern.search(head)
             if found is None:
                 continue
-            time = self._build(found.groupdict())
+            parts = found.groupdict()
+            time = self._build(parts)
             if time is None:
                 continue
             if position:
                 self._order.insert(0, self._order.pop(position))
-            return time
+            return Stamp(time, bool(parts.get("zone") or parts.get("epoch")))
         return None
 
     def _build(self, parts: dict[str, str | None]) -> datetime | None:
@@ -102,3 +117,33 @@ def _zone(text: str | None) -> timezone:
     if offset >= timedelta(hours=24):
         return UTC
     return timezone(sign * offset)
+
+
+ZONE_STEP_S = 900
+"""Every zone in use is a whole number of quarters of an hour from UTC."""
+FARTHEST_ZONE_S = 14 * 3600
+_NEIGHBOUR_S = 60
+
+
+def zone_and_skew_s(difference_s: float) -> tuple[int, float] | None:
+    """A difference of two clocks as a zone's and what is left; None where no zone is so far."""
+    zone_s = round(difference_s / ZONE_STEP_S) * ZONE_STEP_S
+    return None if abs(zone_s) > FARTHEST_ZONE_S else (zone_s, difference_s - zone_s)
+
+
+def stated_shift_s(stamps: Iterable[Stamp]) -> int | None:
+    """Seconds to add to the clock without a zone, by neighbours with one; None: nothing says it.
+
+    ``stamps`` are those of one file, in order.
+    """
+    found: set[int] = set()
+    before: Stamp | None = None
+    for stamp in stamps:
+        if before is not None and before.zoned != stamp.zoned:
+            zoned, local = (before, stamp) if before.zoned else (stamp, before)
+            apart = zone_and_skew_s((zoned.time - local.time).total_seconds())
+            if apart is None or abs(apart[1]) > _NEIGHBOUR_S:
+                return None
+            found.add(apart[0])
+        before = stamp
+    return found.pop() if len(found) == 1 else None

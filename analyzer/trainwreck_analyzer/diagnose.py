@@ -13,6 +13,7 @@ from trainwreck_analyzer import artefacts, detectors, incidents, logs, source, t
 from trainwreck_analyzer.catalogue import Catalogue, built_in
 from trainwreck_analyzer.errors import Unreadable
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.verdict import Diagnosis, Incident, Input, Run, Verdict
 from trainwreck_analyzer.weigh import Weighed, supports, weigh
 
@@ -85,7 +86,7 @@ def _refuse_what_is_no_log(inputs: Sequence[Input]) -> None:
 
 def _read(
     files: Sequence[Path], catalogue: Catalogue, progress: Callable[[int, int], None] | None
-) -> list[logs.Reading]:
+) -> list[Reading]:
     total = sum(source.size_bytes(f) for f in files)
     done, readings = 0, []
     for number, path in enumerate(files):
@@ -104,7 +105,7 @@ def _read(
     return readings
 
 
-def _case(readings: Sequence[logs.Reading], catalogue: Catalogue) -> Case:
+def _case(readings: Sequence[Reading], catalogue: Catalogue) -> Case:
     case = Case()
     for number, reading in enumerate(readings):
         facts = incidents.cleaned(reading, catalogue)

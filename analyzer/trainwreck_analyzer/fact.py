@@ -29,3 +29,5 @@ class Fact:
     component: Component = field(default_factory=Component)
     value: float | None = None
     fields: dict[str, str] = field(default_factory=dict)
+    zoned: bool = True
+    """False: ``time`` is that of a clock which names no zone, taken as UTC."""

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.logs import Reading
+from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.signature import Signature
 from trainwreck_analyzer.weigh import earlier
 
@@ -46,7 +46,7 @@ def _of_one_line(facts: list[Fact], catalogue: Catalogue) -> list[Fact]:
     if noise:
         loud = [f for f in facts if _weight(f, catalogue) >= 4.0]
         return loud or noise[:1]
-    special = [f for f in facts if f.kind not in _GENERIC]
+    special = [f for f in facts if f.kind.partition("/")[0] not in _GENERIC]
     return special or facts
 
 

@@ -5,76 +5,34 @@ A file is read in blocks; only lines whose shape means something are looked at.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
-from trainwreck_analyzer import about, kernel, series, source, tracebacks
+from trainwreck_analyzer import about, kernel, source, tracebacks
 from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
-from trainwreck_analyzer.clock import Clock
+from trainwreck_analyzer.clock import Clock, Stamp, stated_shift_s
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.kernel.decode import literals as kernel_literals
-from trainwreck_analyzer.kernel.gate import gate
-from trainwreck_analyzer.literals import shape
+from trainwreck_analyzer.kernel_lines import KernelLines
+from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
 from trainwreck_analyzer.ranks import rank, rank_of_file
-from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines, Scanner
-from trainwreck_analyzer.series import Layout, Step
+from trainwreck_analyzer.reading import Reading
+from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines
+from trainwreck_analyzer.series import Layout
+from trainwreck_analyzer.stepping import StepLine, Steps
 from trainwreck_analyzer.verdict import Component, Input, InputKind
 
 MOST_FACTS_PER_KIND = 200
-MOST_STEPS = 20_000
-"""More than so many are thinned out evenly; the last one is always kept."""
-LONGEST_LINE_BYTES = 100_000
+MOST_STARTS = 1000
 _LONGEST_NEIGHBOUR_BYTES = 5000
 LONGEST_TEXT_CHARACTERS = 2000
 _HELD_BYTES = 32768
 """A traceback that starts this near a block's end is read with the next block."""
+_HEAD_BYTES = 40_000
 _TIME_LOOKBACK_LINES = 30
 _BOUNDS_LINES = 200
-_CLOCKS = re.compile(rb"00:00:00|0000000000")
-"""Stands in the shape of every time that a clock reads."""
-_ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What the lines of one shape may mean."""
-
-    patterns: tuple[int, ...]
-    kernel: bool
-    traceback: bool
-    step: Layout | None
-    only_step: bool
-    only_says: tuple[str, ...]
-    """The signatures that may speak, where the lines can say nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StepLine:
-    """A line with a step, not read yet: most are thinned out."""
-
-    raw: bytes
-    number: int
-    layout: Layout
-    time: datetime | None
-    """That of a line before; None where the line has its own."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """What one file told."""
-
-    input: Input
-    facts: list[Fact] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
-    framework: str | None = None
-    world_size: int | None = None
-    job: str | None = None
-    rank: int | None = None
 
 
 def read(
@@ -101,28 +59,23 @@ class _Reader:
     def __init__(self, path: Path, catalogue: Catalogue, base_order: int) -> None:
         self._path = path
         self._catalogue = catalogue
-        self._scanner = Scanner(
-            [*catalogue.literals, *kernel_literals(), *series.LITERALS, tracebacks.HEADER],
-            self._classify,
-        )
+        self._scanner = scanner(catalogue)
         self._base_order = base_order
-        self._clock = Clock(_changed(path))
+        self._changed = _changed(path)
+        self._clock = Clock(self._changed)
         self._held = b""
         self._lines = 0
         self._unparsed = 0
-        self._first_time: datetime | None = None
-        self._last_time: datetime | None = None
-        self._time_before: datetime | None = None
-        self._head = ""
+        self._first: Stamp | None = None
+        self._last: Stamp | None = None
+        self._before: Stamp | None = None
         self._timeless = False
-        self._step_lines = 0
-        self._stride = 1
+        self._head = ""
         self._kept: Counter[str] = Counter()
         self._dated: dict[bytes, bool] = {}
-        self._steps: list[_StepLine] = []
-        self._last_step: _StepLine | None = None
+        self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
-        self._kernel_lines: list[tuple[int, str]] = []
+        self._kernel: KernelLines | None = None
         self._in_traceback: set[int] = set()
         self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
 
@@ -141,95 +94,97 @@ class _Reader:
         if self._held:
             self._read(self._held)
         reading = self._reading
-        self._add_steps()
-        if self._kernel_lines:
-            self._add_kernel_facts()
+        reading.steps = list(self._steps.read(self._clock.time))
+        if self._kernel:
+            self._add_kernel_facts(self._kernel)
+        first, last = self._first, self._last
+        reading.zoned = first.zoned if first else None
         reading.input = Input(
-            str(self._path), self._kind(), self._lines, self._first_time, self._last_time,
-            self._unparsed,
+            str(self._path), self._kind(), self._lines, first.time if first else None,
+            last.time if last else None, self._unparsed,
         )  # fmt: skip
         return reading
 
     def _kind(self) -> InputKind:
-        if self._kernel_lines and kernel.looks_like_kernel(self._head):
+        if self._kernel and kernel.looks_like_kernel(self._head):
             return "kernel_log"
         reading = self._reading
         if reading.facts or reading.steps or reading.framework:
             return "training_log"
-        if self._kernel_lines:
+        if self._kernel:
             return "kernel_log"
         return "unknown"
 
     def _read(self, block: bytes) -> None:
-        if not self._head:
-            self._head = source.text(block[:40000])
-            self._about(self._head)
-        self._time_before = self._last_time
+        self._before = self._last
         lines = Lines.of(block)
         self._bounds(lines)
+        if self._kernel is None:
+            self._begin(source.text(block[:_HEAD_BYTES]))
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
         kept = self._kept
+        self._show_kernel_clock(lines, first)
         for index, look in self._scanner.matter(lines.shapes):
             if look.only_step and look.step is not None:
-                self._step_lines += 1
-                if self._step_lines % self._stride:
-                    self._skipped = index, look.step
-                else:
+                if self._steps.wanted():
                     self._step(lines, index, first + lines.number(index), look.step)
+                else:
+                    self._skipped = index, look.step
             elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.only_says):
                 continue
             elif b"\x00" not in lines.raw[index]:
                 self._line(lines, index, first + lines.number(index), look)
         if self._skipped is not None:
             index, layout = self._skipped
-            self._last_step = self._step_line(lines, index, first + lines.number(index), layout)
+            line = self._step_line(lines, index, first + lines.number(index), layout)
+            self._steps.keep_as_last(line)
             self._skipped = None
         self._lines += lines.count
         self._in_traceback.clear()
 
-    def _classify(self, line: bytes) -> _Look | None:
-        """What the lines of a shape may mean; None for nothing."""
-        text = _plain(line[:LONGEST_LINE_BYTES])
-        said = self._catalogue.possible(text)
-        in_kernel = _kernel_gate()(text)
-        header = tracebacks.HEADER in text
-        step = series.layout(text)
-        quiet = not (said.patterns or in_kernel or header)
-        if quiet and step is None:
-            return None
-        only_says = () if in_kernel or header or step is not None else said.signatures
-        return _Look(said.patterns, in_kernel, header, step, quiet, only_says)
-
-    def _about(self, text: str) -> None:
+    def _begin(self, head: str) -> None:
+        """Looks at the beginning of the file, once its first time is known."""
+        self._head = head
         reading = self._reading
-        reading.framework = about.framework(text)
-        reading.world_size = about.world_size(text)
-        reading.job = about.job(text)
+        reading.framework = about.framework(head)
+        reading.world_size = about.world_size(head)
+        reading.job = about.job(head)
+        stamps = (self._clock.stamp(line[:300]) for line in head.split("\n")[:_BOUNDS_LINES])
+        reading.stated_shift_s = stated_shift_s(s for s in stamps if s is not None)
+        first = self._first.time if self._first else None
+        self._kernel = KernelLines(head, first, self._changed)
+
+    def _show_kernel_clock(self, lines: Lines, first: int) -> None:
+        """Hands every line to a clock that counts on from line to line."""
+        if self._kernel is not None and self._kernel.every:
+            for index, raw in enumerate(lines.raw):
+                text = source.text(raw[:LONGEST_LINE_BYTES])
+                self._kernel.feed(first + lines.number(index), source.plain(raw), text)
 
     def _bounds(self, lines: Lines) -> None:
         """First and last time: from the first and the last lines of the block that carry one."""
         most = _TIME_LOOKBACK_LINES if self._timeless else _BOUNDS_LINES
-        if self._first_time is None:
-            self._first_time = self._any_time(lines.raw[:most])
+        if self._first is None:
+            self._first = self._any_time(lines.raw[:most])
         last = self._any_time(reversed(lines.raw[-most:]))
         if last is not None:
-            self._last_time = last
+            self._last = last
         self._timeless = last is None
 
-    def _any_time(self, lines: Iterable[bytes]) -> datetime | None:
-        for line in lines:
-            time = self._clock.time(source.text(line[:300]))
-            if time is not None:
-                return time
-        return None
+    def _any_time(self, lines: Iterable[bytes]) -> Stamp | None:
+        stamps = (self._clock.stamp(source.text(line[:300])) for line in lines)
+        return next((stamp for stamp in stamps if stamp is not None), None)
 
-    def _line(self, lines: Lines, index: int, number: int, look: _Look) -> None:
-        text = source.text(lines.raw[index][:LONGEST_LINE_BYTES])
-        plain = _ANSI.sub("", text)
-        if look.kernel and kernel.decode(kernel.split(plain).text) is not None:
-            self._kernel_lines.append((number, text))
+    def _line(self, lines: Lines, index: int, number: int, look: Look) -> None:
+        raw = lines.raw[index][:LONGEST_LINE_BYTES]
+        text, plain = source.text(raw), source.plain(raw)
+        if self._kernel is not None and (look.kernel or look.boot) and not self._kernel.every:
+            self._kernel.feed(number, plain, text)
+        if look.start and len(self._reading.starts) < MOST_STARTS:
+            stamp = self._time(lines, index)
+            self._reading.starts.append((number, stamp.time if stamp else None))
         if look.traceback:
             self._traceback(lines, index, number)
             return
@@ -240,46 +195,40 @@ class _Reader:
         ]
         if look.step is not None:
             self._step(lines, index, number, look.step)
-        if not hits:
-            return
+        if hits:
+            self._hits(lines, index, number, text, hits)
+
+    def _hits(self, lines: Lines, index: int, number: int, text: str, hits: list[Hit]) -> None:
         around: list[str] | None = None
-        time, dated = None, False
+        stamp, is_dated = None, False
         for hit in hits:
             if hit.signature.near:
                 around = around if around is not None else _around(lines, index)
                 if not any(p.search(t) for p in hit.signature.surroundings for t in around):
                     continue
-            if not dated:
-                time, dated = self._time(lines, index), True
-            self._add(hit.signature.id, text, number, time, hit)
+            if not is_dated:
+                stamp, is_dated = self._time(lines, index), True
+            self._add(hit.signature.id, text, number, stamp, hit)
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
-        """Keeps a step; of more than ``MOST_STEPS`` every 2nd, then every 4th, and so on."""
-        self._skipped = self._last_step = None
-        self._steps.append(self._step_line(lines, index, number, layout))
-        if len(self._steps) >= MOST_STEPS:
-            del self._steps[::2]
-            self._stride *= 2
+        self._skipped = None
+        self._steps.keep(self._step_line(lines, index, number, layout))
 
-    def _step_line(self, lines: Lines, index: int, number: int, layout: Layout) -> _StepLine:
+    def _step_line(self, lines: Lines, index: int, number: int, layout: Layout) -> StepLine:
         raw, of_shape = lines.raw[index], lines.shapes[index]
         if self._dated.get(of_shape):
-            return _StepLine(raw, number, layout, None)
-        own = self._clock.time(source.text(raw[:300])) if _dated(of_shape) else None
+            return StepLine(raw, number, layout, None)
+        own = self._clock.time(source.text(raw[:300])) if dated(of_shape) else None
         if len(of_shape) <= LONGEST_SHAPE_BYTES and len(self._dated) < MOST_SHAPES:
             self._dated[of_shape] = own is not None
-        return _StepLine(raw, number, layout, own or self._time(lines, index))
-
-    def _add_steps(self) -> None:
-        for line in (*self._steps, *([self._last_step] if self._last_step else [])):
-            text = source.text(line.raw)
-            time = line.time or self._clock.time(text[:300])
-            plain = _ANSI.sub("", text)
-            self._reading.steps.append(line.layout.read(plain, line.number, text, time))
+        if own is None:
+            stamp = self._time(lines, index)
+            own = stamp.time if stamp else None
+        return StepLine(raw, number, layout, own)
 
     def _traceback(self, lines: Lines, index: int, number: int) -> None:
         window = [
-            _plain(line[:LONGEST_LINE_BYTES])
+            source.plain(line[:LONGEST_LINE_BYTES])
             for line in lines.raw[index : index + tracebacks.LONGEST_LINES]
         ]
         before = [source.text(line) for line in lines.raw[max(0, index - 3) : index]]
@@ -293,31 +242,31 @@ class _Reader:
             return
         self._in_traceback.add(place)
         text = source.text(lines.raw[end])
-        time = self._time(lines, index)
+        stamp = self._time(lines, index)
         fields = {"exception": found.exception.rsplit(".", 1)[-1], "message": found.message[:300]}
         if found.files:
             fields["raised_in"] = found.files[-1][:200]
         if found.caused_by_earlier:
             fields["chained"] = "yes"
-        self._add("python_traceback", text, place, time, None, fields)
+        self._add("python_traceback", text, place, stamp, None, fields)
 
-    def _time(self, lines: Lines, index: int) -> datetime | None:
+    def _time(self, lines: Lines, index: int) -> Stamp | None:
         """The line's own time, or that of the nearest line before it."""
-        lookback = 0 if self._first_time is None else _TIME_LOOKBACK_LINES
+        lookback = 0 if self._first is None else _TIME_LOOKBACK_LINES
         for place in range(index, max(-1, index - lookback - 1), -1):
-            if not _dated(lines.shapes[place]):
+            if not dated(lines.shapes[place]):
                 continue
-            time = self._clock.time(source.text(lines.raw[place][:300]))
-            if time is not None:
-                return time
-        return self._time_before if index < lookback else None
+            stamp = self._clock.stamp(source.text(lines.raw[place][:300]))
+            if stamp is not None:
+                return stamp
+        return self._before if index < lookback else None
 
     def _add(
         self,
         kind: str,
         text: str,
         number: int,
-        time: datetime | None,
+        stamp: Stamp | None,
         hit: Hit | None,
         fields: dict[str, str] | None = None,
     ) -> None:
@@ -325,26 +274,25 @@ class _Reader:
             return
         self._kept[kind] += 1
         said = (hit.fields if hit else {}) | (fields or {})
-        speaker = rank(text)
         component = Component(
             host=said.get("host"),
             gpu=_whole(said.get("gpu")),
             pci=said.get("pci"),
-            rank=_first(_whole(said.get("rank")), speaker, self._reading.rank),
+            rank=_first(_whole(said.get("rank")), rank(text), self._reading.rank),
             device=said.get("device"),
         )
-        text = text.rstrip("\r\n")[:LONGEST_TEXT_CHARACTERS]
         self._reading.facts.append(
             Fact(
                 kind,
-                text,
+                text.rstrip("\r\n")[:LONGEST_TEXT_CHARACTERS],
                 "log",
-                time,
+                stamp.time if stamp else None,
                 str(self._path),
                 number,
                 order=self._base_order + number,
                 component=component,
                 fields=said,
+                zoned=stamp is None or stamp.zoned,
             )
         )
 
@@ -353,64 +301,21 @@ class _Reader:
         signature = self._catalogue.signatures.get(fact.kind)
         return signature is not None and signature.role == "cause" and signature.weight >= 3.0
 
-    def _add_kernel_facts(self) -> None:
+    def _add_kernel_facts(self, lines: KernelLines) -> None:
         reading = self._reading
-        changed = _changed(self._path)
-        year = (self._first_time or changed or datetime.now(UTC)).year
-        lines: Iterable[tuple[int, str]] = self._kernel_lines
-        if kernel.looks_like_kernel(self._head) and self._path != source.STDIN:
-            # Clocks that only say how long after the line before need every line.
-            lines = enumerate(_text_lines(self._path), 1)
         found = [
-            Fact(
-                f.kind,
-                f.text,
-                "kernel",
-                f.time,
-                f.source,
-                f.line,
-                order=self._base_order + (f.line or 0),
-                component=f.component,
-                value=f.value,
-                fields=f.fields,
-            )
-            for f in kernel.numbered_facts(lines, str(self._path), year=year)
+            replace(fact, order=self._base_order + (fact.line or 0))
+            for fact in lines.facts(str(self._path))
         ]
         taken = {f.line for f in found}
         reading.facts = [f for f in reading.facts if f.line not in taken or self._names(f)] + found
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    for block, _ in source.blocks(path):
-        for line in block.split(b"\n") if not block.endswith(b"\n") else block[:-1].split(b"\n"):
-            yield source.text(line)
-
-
-def _dated(of_shape: bytes) -> bool:
-    """Whether a time may stand near the start of a line."""
-    return _CLOCKS.search(of_shape, 0, 300) is not None
-
-
-@cache
-def _kernel_gate() -> Callable[[str], bool]:
-    """Says whether a kernel line may have this shape."""
-    wanted = tuple(shape(literal) for literal in kernel_literals())
-    quick = gate(wanted).search
-
-    def may_be_kernel(text: str) -> bool:
-        return quick(text) is not None and any(literal in text for literal in wanted)
-
-    return may_be_kernel
-
-
-def _plain(line: bytes) -> str:
-    return _ANSI.sub("", source.text(line))
+        reading.boot = lines.boot
 
 
 def _around(lines: Lines, index: int) -> list[str]:
     """The lines around one, itself included."""
     some = lines.raw[max(0, index - NEAR_LINES) : index + NEAR_LINES + 1]
-    return [_plain(line[:_LONGEST_NEIGHBOUR_BYTES]) for line in some]
+    return [source.plain(line[:_LONGEST_NEIGHBOUR_BYTES]) for line in some]
 
 
 def _changed(path: Path) -> datetime | None:

@@ -241,3 +241,11 @@ def text(line: bytes) -> str:
         return line.decode("utf-8")
     except UnicodeDecodeError:
         return line.decode("latin-1")
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
+
+
+def plain(line: bytes) -> str:
+    """The same without the sequences that colour a terminal."""
+    return _ANSI.sub("", text(line))

@@ -9,6 +9,22 @@ from __future__ import annotations
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.prefix import Split, split
-from trainwreck_analyzer.kernel.read import facts, looks_like_kernel, numbered_facts
+from trainwreck_analyzer.kernel.read import (
+    KernelClock,
+    facts,
+    facts_of,
+    looks_like_kernel,
+    needs_every_line,
+)
 
-__all__ = ["Decoded", "Split", "decode", "facts", "looks_like_kernel", "numbered_facts", "split"]
+__all__ = [
+    "Decoded",
+    "KernelClock",
+    "Split",
+    "decode",
+    "facts",
+    "facts_of",
+    "looks_like_kernel",
+    "needs_every_line",
+    "split",
+]

@@ -49,6 +49,7 @@ class Draft:
     time: datetime | None
     monotonic_s: float | None
     host: str | None
+    zoned: bool
     last_line: int
     last_clock_s: float | None
     count: int = 1
@@ -72,6 +73,7 @@ class Fold:
         time: datetime | None = None,
         monotonic_s: float | None = None,
         host: str | None = None,
+        zoned: bool = True,
     ) -> Iterator[Fact]:
         """The facts that are complete now that this line has come."""
         if decoded.kind == "gpu_identity" and decoded.component.pci:
@@ -93,6 +95,7 @@ class Fold:
             time=time,
             monotonic_s=monotonic_s,
             host=host,
+            zoned=zoned,
             last_line=line,
             last_clock_s=clock_s,
             fields=dict(decoded.fields),
@@ -134,6 +137,7 @@ class Fold:
             component=component,
             value=float(draft.count),
             fields=fields,
+            zoned=draft.zoned,
         )
 
 

@@ -7,15 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.kernel.conclusions import Conclusions
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.fold import Fold
 from trainwreck_analyzer.kernel.prefix import LINE_LIMIT, Split, split
 
 _SAMPLE_LINES = 200
-_APPLICATION_XIDS = frozenset({"xid_13", "xid_31", "xid_43", "xid_69", "xid_137"})
-_REPEATED = 3
-"""Faults on one GPU, by as many different processes, from which on the GPU is suspect and not the
-program."""
 
 
 def facts(
@@ -37,93 +34,98 @@ def facts(
         boot_time: Aware; when the machine booted, to date lines that only carry seconds since boot.
         host: For logs whose lines do not name one.
     """
-    yield from numbered_facts(
-        enumerate(lines, 1), source, zone=zone, year=year, boot_time=boot_time, host=host
-    )
+    clock = KernelClock(zone=zone, year=year, boot_time=boot_time)
+    split_lines = ((number, raw, clock.read(raw)) for number, raw in enumerate(lines, 1))
+    yield from facts_of(split_lines, source, host=host)
 
 
-def numbered_facts(
-    lines: Iterable[tuple[int, str]],
-    source: str,
-    *,
-    zone: tzinfo = UTC,
-    year: int | None = None,
-    boot_time: datetime | None = None,
-    host: str | None = None,
+def facts_of(
+    lines: Iterable[tuple[int, str, Split]], source: str, *, host: str | None = None
 ) -> Iterator[Fact]:
-    """What the kernel's lines in a longer log say; each line with its number. See ``facts``."""
+    """What lines say that a ``KernelClock`` has taken apart; each with its number and its text."""
     fold = Fold(source)
-    repeats = _Repeats()
-    clock = _Clock(zone, year, boot_time)
-    for number, raw in lines:
-        parts = clock.read(raw)
+    conclusions = Conclusions()
+    for number, raw, parts in lines:
         found = decode(parts.text)
         if found is None:
             continue
-        where = parts.host or host
         for fact in fold.feed(
             found,
             raw.rstrip("\r\n")[: LINE_LIMIT * 4],
             number,
             time=parts.time,
             monotonic_s=parts.monotonic_s,
-            host=where,
+            host=parts.host or host,
+            zoned=parts.zoned,
         ):
-            yield from repeats.with_suspects(fact)
+            yield from conclusions.of(fact)
     for fact in fold.finish():
-        yield from repeats.with_suspects(fact)
+        yield from conclusions.of(fact)
 
 
-class _Clock:
-    """Dates what the lines leave out: the year, and the moment of relative clocks."""
+class KernelClock:
+    """Takes lines apart, and dates what they leave out: the year, the moment of relative clocks.
 
-    def __init__(self, zone: tzinfo, year: int | None, boot_time: datetime | None) -> None:
+    Args:
+        zone: Where a clock without a zone stands.
+        year: Of dates without a year: the year of the first of them.
+        boot_time: Aware; when the machine booted, to date lines that only carry seconds since boot.
+        latest: No date without a year lies more than two days after this.
+    """
+
+    def __init__(
+        self,
+        *,
+        zone: tzinfo = UTC,
+        year: int | None = None,
+        boot_time: datetime | None = None,
+        latest: datetime | None = None,
+    ) -> None:
         self._zone = zone
         self._year = year
         self._boot_time = boot_time
+        self._latest = latest
         self._last: datetime | None = None
 
     def read(self, raw: str) -> Split:
+        """A line taken apart, with its time where that can be known."""
         parts = split(raw, zone=self._zone, year=self._year)
         time = parts.time
-        if parts.yearless and time is not None and self._last is not None:
-            if time < self._last - timedelta(days=180) and self._year is not None:
-                self._year += 1
+        if parts.yearless and time is not None and self._year is not None:
+            turn = self._turn(time)
+            if turn:
+                self._year += turn
                 parts = split(raw, zone=self._zone, year=self._year)
                 time = parts.time
         elif time is None and parts.monotonic_s is not None and self._boot_time is not None:
             time = self._boot_time + timedelta(seconds=parts.monotonic_s)
         elif time is None and parts.delta_s is not None and self._last is not None:
-            time = self._last + timedelta(seconds=parts.delta_s)
+            time = _later(self._last, parts.delta_s)
         if time is not None:
             self._last = time
-        return parts if time is parts.time else replace(parts, time=time)
+        if time is parts.time:
+            return parts
+        return replace(parts, time=time, zoned=parts.monotonic_s is not None)
+
+    def _turn(self, time: datetime) -> int:
+        """By how many years the date is beside the year that is in use."""
+        if self._last is None:
+            late = self._latest is not None and time > self._latest + timedelta(days=2)
+            return -1 if late else 0
+        return 1 if time < self._last - timedelta(days=180) else 0
 
 
-class _Repeats:
-    """Xids that point to a program, until they repeat on one GPU with different programs."""
+def _later(time: datetime, seconds: float) -> datetime | None:
+    try:
+        return time + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str | None, str | None, str], set[str]] = {}
-        self._told: set[tuple[str | None, str | None, str]] = set()
 
-    def with_suspects(self, fact: Fact) -> Iterator[Fact]:
-        """The fact, and the one that the GPU is suspect, where this is the repetition."""
-        yield fact
-        if fact.kind not in _APPLICATION_XIDS or "caused_by_xid" in fact.fields:
-            return
-        place = "/".join(fact.fields.get(name, "") for name in ("gpc", "tpc", "sm"))
-        where = (fact.component.host, fact.component.pci, f"{fact.kind} {place}")
-        pids = self._seen.setdefault(where, set())
-        pids.add(fact.fields.get("pid", ""))
-        if len(pids - {""}) < _REPEATED or where in self._told:
-            return
-        self._told.add(where)
-        yield replace(
-            fact,
-            kind=f"{fact.kind}_repeated",
-            fields=fact.fields | {"processes": str(len(pids - {""}))},
-        )
+def needs_every_line(sample: str) -> bool:
+    """Whether a text's clock tells only how long after the line before a line came."""
+    parts = (split(line) for line in sample.split("\n", _SAMPLE_LINES)[:_SAMPLE_LINES])
+    return any(p.delta_s is not None and p.time is None and p.monotonic_s is None for p in parts)
 
 
 def looks_like_kernel(sample: str) -> bool:

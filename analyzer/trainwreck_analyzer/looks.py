@@ -1,0 +1,83 @@
+"""What the lines of one shape may mean: asked once for each shape, not for each line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from trainwreck_analyzer import restarts, series, source, tracebacks
+from trainwreck_analyzer.boot import LITERALS as BOOT_LITERALS
+from trainwreck_analyzer.catalogue import Catalogue
+from trainwreck_analyzer.kernel.decode import literals as kernel_literals
+from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.literals import shape
+from trainwreck_analyzer.scan import Scanner
+from trainwreck_analyzer.series import Layout
+
+LONGEST_LINE_BYTES = 100_000
+_CLOCKS = re.compile(rb"00:00:00|0000000000")
+"""Stands in the shape of every time that a clock reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the lines of one shape may mean."""
+
+    patterns: tuple[int, ...]
+    kernel: bool
+    traceback: bool
+    step: Layout | None
+    only_step: bool
+    only_says: tuple[str, ...]
+    """The signatures that may speak, where the lines can say nothing else."""
+    boot: bool
+    start: bool
+
+
+def scanner(catalogue: Catalogue) -> Scanner[Look]:
+    """Finds the lines of a log that may mean something."""
+
+    def look(line: bytes) -> Look | None:
+        return _look(line, catalogue)
+
+    wanted = (
+        *catalogue.literals, *kernel_literals(), *series.LITERALS, *restarts.LITERALS,
+        *BOOT_LITERALS, tracebacks.HEADER,
+    )  # fmt: skip
+    return Scanner(wanted, look)
+
+
+def _look(line: bytes, catalogue: Catalogue) -> Look | None:
+    text = source.plain(line[:LONGEST_LINE_BYTES])
+    said = catalogue.possible(text)
+    in_kernel = _kernel_gate()(text)
+    header = tracebacks.HEADER in text
+    boot = any(literal in text for literal in BOOT_LITERALS)
+    start = restarts.may_start(text)
+    step = series.layout(text)
+    quiet = not (said.patterns or in_kernel or header or boot or start)
+    if quiet and step is None:
+        return None
+    more = in_kernel or header or boot or start or step is not None
+    return Look(
+        said.patterns, in_kernel, header, step, quiet, () if more else said.signatures, boot, start
+    )
+
+
+def dated(of_shape: bytes) -> bool:
+    """Whether a time may stand near the start of a line of this shape."""
+    return _CLOCKS.search(of_shape, 0, 300) is not None
+
+
+@cache
+def _kernel_gate() -> Callable[[str], bool]:
+    """Says whether a kernel line may have this shape."""
+    wanted = tuple(shape(literal) for literal in kernel_literals())
+    quick = gate(wanted).search
+
+    def may_be_kernel(text: str) -> bool:
+        return quick(text) is not None and any(literal in text for literal in wanted)
+
+    return may_be_kernel

@@ -1,0 +1,57 @@
+"""Keeps the steps of a log, thinned out evenly where there are too many; the last one always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from trainwreck_analyzer import source
+from trainwreck_analyzer.series import Layout, Step
+
+MOST_STEPS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A line with a step, not read yet: most are thinned out."""
+
+    raw: bytes
+    number: int
+    layout: Layout
+    time: datetime | None
+    """That of a line before; None where the line has its own."""
+
+
+class Steps:
+    """The steps of one log; of more than ``MOST_STEPS`` every 2nd, then every 4th, and so on."""
+
+    def __init__(self) -> None:
+        self._kept: list[StepLine] = []
+        self._last: StepLine | None = None
+        self._seen = 0
+        self._stride = 1
+
+    def wanted(self) -> bool:
+        """Whether the next one is kept; else only if it is the last."""
+        self._seen += 1
+        return self._seen % self._stride == 0
+
+    def keep(self, line: StepLine) -> None:
+        """Keeps one."""
+        self._last = None
+        self._kept.append(line)
+        if len(self._kept) >= MOST_STEPS:
+            del self._kept[::2]
+            self._stride *= 2
+
+    def keep_as_last(self, line: StepLine) -> None:
+        """Keeps one until another comes."""
+        self._last = line
+
+    def read(self, time_of: Callable[[str], datetime | None]) -> Iterator[Step]:
+        """Their numbers, in order; ``time_of`` reads the time of a line."""
+        for line in (*self._kept, *([self._last] if self._last else [])):
+            text = source.text(line.raw)
+            time = line.time or time_of(text[:300])
+            yield line.layout.read(source.plain(line.raw), line.number, text, time)
