@@ -236,6 +236,12 @@ class _Reader:
         if found is None:
             self._add("traceback_cut_off", window[0], number, None, None)
             return
+        part = tracebacks.origin(found.files)
+        suffix = f"/{part}" if part else ""
+        if not found.exception:
+            text = source.text(lines.raw[index])
+            self._add("traceback_cut_off" + suffix, text, number, self._time(lines, index), None)
+            return
         end = index + found.line
         place = number - lines.number(index) + lines.number(end)
         if place in self._in_traceback:
@@ -248,7 +254,7 @@ class _Reader:
             fields["raised_in"] = found.files[-1][:200]
         if found.caused_by_earlier:
             fields["chained"] = "yes"
-        self._add("python_traceback", text, place, stamp, None, fields)
+        self._add("python_traceback" + suffix, text, place, stamp, None, fields)
 
     def _time(self, lines: Lines, index: int) -> Stamp | None:
         """The line's own time, or that of the nearest line before it."""

@@ -8,12 +8,19 @@ belong together.
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 HEADER = "Traceback (most recent call last)"
 LONGEST_LINES = 400
+_INNERMOST_FRAMES = 5
 _EXCEPTION = re.compile(
-    r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (?P<message>.*)|:?\s*)$", re.ASCII
+    r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*|(?:[a-z_]\w*\.)+(?:[a-z]*error|timeout))"
+    r"(?:: (?P<message>.*)|:?\s*)$",
+    re.ASCII,
 )
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
@@ -24,9 +31,10 @@ class Traceback:
     """One traceback and the line that names the exception."""
 
     exception: str
+    """Empty where the log ends, or somebody cut it, before the exception."""
     message: str
     line: int
-    """Offset of the exception's line from the header's line."""
+    """Offset of the exception's line from the header's line; 0 where there is none."""
     files: tuple[str, ...]
     """``file:function`` of the frames, outermost first."""
     caused_by_earlier: bool
@@ -34,7 +42,7 @@ class Traceback:
 
 
 def read(lines: list[str], before: list[str]) -> Traceback | None:
-    """The traceback whose header is the first of ``lines``; None where it is cut off.
+    """The traceback whose header is the first of ``lines``; None where no frame of it is left.
 
     ``before`` are the few lines above the header, last one nearest.
     """
@@ -47,7 +55,7 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
             continue
         frame = _FRAME.match(line)
         if frame:
-            files.append(f"{frame['file']}:{frame['function'] or '?'}")
+            files.append(f"{frame['file']}:{frame['function'] or '?'}".replace("\\", "/"))
             continue
         if not line.strip() or line[0] in " \t":
             continue
@@ -56,8 +64,23 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
             message = found["message"] or ""
             return Traceback(found["type"], message, offset, tuple(files), chained)
         if files:
-            return None
+            break
+    return Traceback("", "", 0, tuple(files), chained) if files else None
+
+
+def origin(files: Sequence[str]) -> str | None:
+    """The part of a program whose frames stand innermost: ``checkpoint``, ``data``; else None."""
+    for part, pattern in _origins():
+        if any(pattern.search(frame) for frame in files[-_INNERMOST_FRAMES:]):
+            return part
     return None
+
+
+@cache
+def _origins() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    with Path(__file__).with_name("origins.toml").open("rb") as file:
+        table: dict[str, list[str]] = tomllib.load(file)
+    return tuple((part, re.compile("|".join(frames))) for part, frames in table.items())
 
 
 def _without(line: str, prefix: str) -> str | None:

@@ -147,7 +147,7 @@ def _explains(signature: Signature, consequence: Support) -> bool:
     wanted = signature.explains
     return (
         matches(consequence.signature.id, wanted)
-        or matches(consequence.fact.kind, wanted)
+        or matches(consequence.fact.kind.partition("/")[0], wanted)
         or matches(consequence.signature.cause, wanted)
     )
 
