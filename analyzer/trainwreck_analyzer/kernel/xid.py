@@ -28,7 +28,7 @@ _LINE = re.compile(
 _PID = re.compile(r"pid=(?:'?<?(\d{1,10}|unknown)>?'?)(?:, |$)", re.ASCII)
 _NAME = re.compile(r"name=(.{0,64}?)(?:, |$)", re.ASCII)
 _PREVIOUS = re.compile(r" ?caused by previous Xid (\d{1,4})", re.ASCII)
-_CONSEQUENCES = frozenset({45, 63, 154, 162, 174})
+CONSEQUENCES = frozenset({45, 63, 154, 162, 174})
 """Records and consequences, which are never a cause by themselves."""
 
 
@@ -57,7 +57,7 @@ def decode_xid(line: str) -> Decoded | None:
         if known.disagreement:
             fields["disagreement"] = known.disagreement
     fields |= payload(code, text)
-    if code in _CONSEQUENCES or "caused_by_xid" in fields:
+    if code in CONSEQUENCES or "caused_by_xid" in fields:
         severity = "info"
     elif fields.get("nvlink5_severity") == "Non-fatal" and severity == "fatal":
         severity = "error"

@@ -146,3 +146,36 @@ def test_any_lines_are_read_and_every_fact_points_to_its_line(lines: list[str]) 
     for fact in kernel.facts(lines, "kern.log"):
         assert fact.line is not None
         assert lines[fact.line - 1].rstrip("\r\n") == fact.text
+
+
+def test_the_xid_that_the_driver_names_as_the_cause_is_a_fact_of_its_own() -> None:
+    line = (
+        "[  {t}.000000] NVRM: Xid (PCI:0000:dc:00): 45, pid=4711, name=python, "
+        "Ch 00000001 caused by previous Xid 149\n"
+    )
+    kinds = [fact.kind for fact in read(line.format(t=100) + line.format(t=300))]
+    assert kinds == ["xid_45", "xid_149", "xid_45"]
+    assert [fact.kind for fact in read(line.replace("149", "154").format(t=100))] == ["xid_45"]
+
+
+def test_a_link_flaps_when_it_goes_down_after_it_was_up_and_not_while_it_is_set_up() -> None:
+    def lines(*events: tuple[int, str]) -> str:
+        return "".join(
+            f"[ {t}.000000] mlx5_core 0000:60:00.0 ens1np0: Link {what}\n" for t, what in events
+        )
+
+    def flaps(text: str) -> bool:
+        return "link_flapped" in [fact.kind for fact in read(text)]
+
+    assert not flaps(lines((10, "down"), (14, "up")))
+    assert not flaps(lines((10, "up"), (20, "down")))
+    assert flaps(lines((10, "up"), (900, "down")))
+    assert flaps(lines((10, "down"), (30, "up"), (50, "down")))
+
+
+def test_corrected_pcie_errors_now_and_then_become_more_than_noise_by_their_number() -> None:
+    line = "[ {t}.000000] pcieport 0000:00:01.0: AER: Corrected error received: 0000:00:01.0\n"
+    few = "".join(line.format(t=t) for t in range(100, 1000, 100))
+    many = "".join(line.format(t=t) for t in range(100, 2000, 100))
+    assert "aer_corrected_often" not in [fact.kind for fact in read(few)]
+    assert [fact.kind for fact in read(many)].count("aer_corrected_often") == 1
