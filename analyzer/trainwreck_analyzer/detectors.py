@@ -21,10 +21,18 @@ _LOWEST_RISE = 0.5
 _FEW_AFTER = 12
 """Fewer steps than this after a rise do not say whether it stays."""
 _OVERFLOW_RUN = 5
+_FALLING_RUN = 3
+_LOW_SCALE = 16.0
+"""Scales of fp16 settle at some thousands; one that falls through this found no floor."""
+_SCALE_NOW = re.compile(
+    r"(?:reducing to|loss scale to:?) (\d{1,12}(?:\.\d{1,12})?)(?![\d.e])", re.ASCII
+)
 _WARM_UP_STEPS = 100
 """Loss scaling starts high on purpose: overflows in the first steps are its search."""
 _STEP_TIME_RATIO = 0.04
 _DATA_SHARE = 0.5
+_FEWEST_STARVED = 3
+"""One step waits long after every evaluation and at every epoch's start."""
 _OTHER_LOSS = re.compile(r"train_loss\w{0,20}[=:] ?\d", re.ASCII)
 """A progress bar's own average may be NaN where the loss beside it is not."""
 _SEQUENCE = re.compile(r"SeqNum=(\d+), OpType=(\w+)", re.ASCII)
@@ -102,6 +110,10 @@ def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
         if len(run) >= (_OVERFLOW_RUN if late else 5 * _OVERFLOW_RUN):
             yield _again("series_overflow_run", run[0], {})
             return
+        scale = _SCALE_NOW.search(fact.text)
+        if len(run) >= _FALLING_RUN and scale and float(scale[1]) <= _LOW_SCALE:
+            yield _again("series_loss_scale_floor", run[0], {"scale": scale[1]})
+            return
 
 
 def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
@@ -132,13 +144,13 @@ def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
 
 
 def _data_bound(steps: Sequence[Step], path: str) -> Iterator[Fact]:
-    shares = [
-        (s, s.data_time_s / s.step_time_s)
-        for s in steps
-        if s.data_time_s is not None and s.step_time_s
-    ]
-    if len(shares) >= 3 and median(share for _, share in shares) > _DATA_SHARE:
-        yield _fact("series_data_time_dominates", shares[0][0], path, {})
+    timed = [s for s in steps if s.data_time_s is not None and s.step_time_s]
+    # Over all steps: a prefetching loader makes one step in ten wait for all ten.
+    waited = sum(s.data_time_s or 0.0 for s in timed)
+    taken = sum(s.step_time_s or 0.0 for s in timed)
+    starved = [s for s in timed if (s.data_time_s or 0.0) > _DATA_SHARE * (s.step_time_s or 0.0)]
+    if len(starved) >= _FEWEST_STARVED and waited > _DATA_SHARE * taken:
+        yield _fact("series_data_time_dominates", timed[0], path, {})
 
 
 def _disagreement(facts: Sequence[Fact]) -> Iterator[Fact]:

@@ -6,21 +6,26 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.reading import Reading
+from trainwreck_analyzer.restarts import Restart
+from trainwreck_analyzer.series import finite
 from trainwreck_analyzer.signature import Signature
 from trainwreck_analyzer.weigh import earlier
 
 APART = timedelta(minutes=30)
 """Facts that are further apart than this belong to two incidents."""
+LOADING = timedelta(minutes=2)
+"""An attempt that fails sooner without a step is the same trouble once more."""
 _WENT_ON_STEPS = 2
 _SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
 """Domains of what a run can live through; the others' lines claim that it died."""
 _GENERIC = frozenset({"bare_exception", "python_traceback"})
+_NOT_FINITE = "loss_not_finite"
 _SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
 """The scheduler's own words: a clean end after them is their consequence."""
 _LOWEST_WEIGHT = 1.0
@@ -62,6 +67,9 @@ def _marked(fact: Fact, progress: _Progress, catalogue: Catalogue) -> Fact:
     if fact.evidence != "log" or fact.kind.startswith("series_") or fact.kind in _SCHEDULER:
         return fact
     signatures = catalogue.of_kind(fact.kind)
+    if fact.kind == _NOT_FINITE:
+        healed = progress.healed(fact.line or 0)
+        return replace(fact, fields=fact.fields | {"run_went_on": "yes"}) if healed else fact
     if not signatures or all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):
         return fact
     if not progress.went_on(fact.line or 0):
@@ -79,12 +87,21 @@ class _Progress:
     """The steps of one log, by line."""
 
     def __init__(self, reading: Reading) -> None:
+        self._all = reading.steps
         known = [(s.line, s.step) for s in reading.steps if s.step is not None]
         self._lines = [line for line, _ in known]
         self._steps = [step for _, step in known]
         self._least_from = list(accumulate(reversed(self._steps), min))[::-1]
         ends = [f.line or 0 for f in reading.facts if f.kind == "run_finished"]
         self._finished = max(ends, default=-1)
+
+    def healed(self, line: int) -> bool:
+        """Whether the line is a step whose norm alone was no number, and later steps are whole."""
+        own = next((s for s in self._all if s.line == line), None)
+        if own is None or not finite(own.loss) or own.loss == 0.0:
+            return False
+        later = [s for s in self._all if s.line > line]
+        return any(finite(s.grad_norm) for s in later) and all(finite(s.loss) for s in later)
 
     def went_on(self, line: int) -> bool:
         """Whether the log shows steps, each later than the last, after the line; or its end."""
@@ -107,23 +124,88 @@ def initiates(fact: Fact, catalogue: Catalogue) -> bool:
     )
 
 
-def apart(facts: Sequence[Fact], catalogue: Catalogue) -> list[list[Fact]]:
+def apart(
+    facts: Sequence[Fact], catalogue: Catalogue, restarts: Sequence[Restart] = ()
+) -> list[list[Fact]]:
     """The facts of each incident, in order of time; facts without a time join the first."""
     ordered = _in_order(facts)
-    groups: list[list[Fact]] = []
-    latest = None
-    for fact in (f for f in ordered if f.time is not None):
-        if latest is None or fact.time is None or fact.time - latest > APART + _waited(fact):
-            groups.append([])
-        groups[-1].append(fact)
-        latest = fact.time
+    dated = [f for f in ordered if f.time is not None]
+    groups = _groups(dated, catalogue, sorted_by_time(restarts))
     timeless = [f for f in ordered if f.time is None]
+    if not dated:
+        return _of_one_file(timeless, catalogue, restarts)
     started = [g for g in groups if any(initiates(f, catalogue) for f in g)]
     if not started:
         every = [*timeless, *(f for g in groups for f in g)]
         return [every] if any(initiates(f, catalogue) for f in every) else []
     started[0] = [*timeless, *started[0]]
     return started
+
+
+def _groups(
+    dated: Sequence[Fact], catalogue: Catalogue, restarts: Sequence[Restart]
+) -> list[list[Fact]]:
+    """Facts that lie close together, with no new attempt between what went wrong and the next."""
+    groups: list[list[Fact]] = []
+    latest: datetime | None = None
+    wrong: datetime | None = None
+    for fact in dated:
+        if fact.time is None:
+            continue
+        far = latest is None or fact.time - latest > APART + _waited(fact)
+        if far or (wrong is not None and _anew(restarts, wrong, fact.time - _waited(fact))):
+            groups.append([])
+            wrong = None
+        groups[-1].append(fact)
+        latest = fact.time
+        if initiates(fact, catalogue):
+            wrong = fact.time
+    return groups
+
+
+def _anew(restarts: Sequence[Restart], wrong: datetime, now: datetime) -> bool:
+    """Whether a run began anew after something went wrong, and had got going before now."""
+    times = [r.time for r in restarts if r.time is not None]
+    for restart in restarts[bisect_right(times, wrong) : bisect_right(times, now)]:
+        going = restart.going_time is not None and restart.going_time <= now
+        if going or (not restart.file_start and now - wrong >= LOADING):
+            return True
+    return False
+
+
+def sorted_by_time(restarts: Sequence[Restart]) -> list[Restart]:
+    """Those whose time is known."""
+    return sorted((r for r in restarts if r.time is not None), key=_time_of)
+
+
+def _time_of(restart: Restart) -> float:
+    return restart.time.timestamp() if restart.time else 0.0
+
+
+def _of_one_file(
+    facts: Sequence[Fact], catalogue: Catalogue, restarts: Sequence[Restart]
+) -> list[list[Fact]]:
+    """Incidents without any time: only the lines of one file tell what came after what."""
+    groups: list[list[Fact]] = [[]]
+    wrong: Fact | None = None
+    files = {f.source for f in facts}
+    for fact in facts:
+        if wrong is not None and len(files) == 1 and _anew_by_line(restarts, wrong, fact):
+            groups.append([])
+            wrong = None
+        groups[-1].append(fact)
+        if initiates(fact, catalogue):
+            wrong = fact
+    return [g for g in groups if any(initiates(f, catalogue) for f in g)]
+
+
+def _anew_by_line(restarts: Sequence[Restart], wrong: Fact, fact: Fact) -> bool:
+    start, end = wrong.line or 0, fact.line or 0
+    return any(
+        start < r.line <= end and r.going_line is not None and r.going_line <= end
+        for r in restarts
+        if r.source == fact.source
+    )
 
 
 def _waited(fact: Fact) -> timedelta:

@@ -7,10 +7,13 @@ earliest initiating evidence is favoured; symptoms never name a cause, they only
 from __future__ import annotations
 
 import math
+import tomllib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.causes import causes, domain
@@ -23,13 +26,14 @@ PRIOR_SHARE = 0.5
 UNKNOWN_NATS = 1.3
 UNKNOWN_ALONE_NATS = 0.3
 """Where no symptom is left to explain: the evidence itself is the incident."""
-TEMPERATURE = 1.25
+TEMPERATURE = 1.15
 """Both fitted on labelled cases: see ``benchmarks``. Higher is less sure."""
 HIGHEST_CONFIDENCE = 0.97
 _FIRST_BONUS_NATS = 1.0
 _EXPLAINED_SHARE = 0.12
 _SECOND_SHARES = (1.0, 0.35, 0.15)
 """What the best, second and third signature of one cause add: they are rarely independent."""
+_CONFUSABLE_SHARES = (0.012, 0.006)
 _MOST_EVIDENCE = 8
 _LATER = timedelta(seconds=120)
 """A consequence may be stamped this much before its cause: clocks differ, logs are buffered."""
@@ -97,6 +101,7 @@ def weigh(facts: Sequence[Fact], catalogue: Catalogue) -> Weighed:
     hurt = any(s.signature.role == "symptom" for s in found)
     nats = UNKNOWN_NATS if hurt else UNKNOWN_ALONE_NATS
     score["unknown"] = nats + PRIOR_SHARE * math.log(causes()["unknown"].prior)
+    _add_confusable(score)
     confidence = _softmax(score)
     ranked = sorted(confidence, key=lambda c: (-confidence[c], c))
     hypotheses = tuple(
@@ -194,6 +199,20 @@ def _add_leanings(
     for cause, weights in leanings.items():
         if not decided or cause in by_cause:
             score[cause] += 0.5 * sum(weights.values()) if decided else sum(weights.values())
+
+
+def _add_confusable(score: dict[str, float]) -> None:
+    """What the leading cause is often taken for keeps a small share of it."""
+    top = max(score, key=lambda cause: score[cause])
+    for cause, share in zip(_confusable().get(top, ()), _CONFUSABLE_SHARES, strict=False):
+        least = score[top] + TEMPERATURE * math.log(share)
+        score[cause] = max(score.get(cause, least), least)
+
+
+@cache
+def _confusable() -> dict[str, list[str]]:
+    with Path(__file__).with_name("confusable.toml").open("rb") as file:
+        return tomllib.load(file)
 
 
 def _softmax(score: dict[str, float]) -> dict[str, float]:
