@@ -1,0 +1,1 @@
+"""Real training runs, clean and crashed, whose output becomes test stories."""
