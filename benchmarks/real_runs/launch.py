@@ -77,7 +77,13 @@ def play(run: Run, python: str, folder: Path) -> Outcome:
     _prepare(run, python, folder)
     kernel = place.Kernel() if run.kernel else None
     with place.groups(run) as groups, (folder / "train.log").open("wb") as log:
-        head = [groups, place.mounts(run, folder), *_exports(run), "ulimit -c 0", run.prepare]
+        head = [
+            groups,
+            place.mounts(run, folder),
+            *_exports(run, python),
+            "ulimit -c 0",
+            run.prepare,
+        ]
         body = command(run, python)
         if run.limits:
             (folder / ".start").write_text(body + "\n")
@@ -97,8 +103,13 @@ def play(run: Run, python: str, folder: Path) -> Outcome:
     return Outcome(status, seconds, _collected(run, folder, python, lines))
 
 
-def _exports(run: Run) -> list[str]:
-    env = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+def _exports(run: Run, python: str) -> list[str]:
+    env = {
+        "PYTHON": python,
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
     return [f"export {k}={shlex.quote(v)}" for k, v in (env | run.env).items()]
 
 
