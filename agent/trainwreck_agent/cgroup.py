@@ -71,7 +71,7 @@ class Cgroup:
         Raises:
             OSError: The cgroup is gone (ENODEV).
         """
-        data = [b"" if file is None else file.read() for file in self._files]
+        data = [b"" if file is None else file.read_record() for file in self._files]
         data += [b""] * (4 - len(data))
         limit = _number(data[1])
         return Usage(

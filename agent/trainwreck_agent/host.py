@@ -42,16 +42,21 @@ class OpenFile:
             OSError: The file went away (ENODEV, ESRCH) or its driver failed (EIO).
         """
         data = os.pread(self._fd, _CHUNK_BYTES, 0)
-        if len(data) < _CHUNK_BYTES // 16:
-            return data
-        # A seq_file hands out a page or so at a time: read on until the end is seen.
-        parts = [data]
-        offset = len(data)
-        while data:
-            data = os.pread(self._fd, _CHUNK_BYTES, offset)
-            parts.append(data)
-            offset += len(data)
-        return b"".join(parts)
+        # A list is handed out in pieces that end where a record ends, however short that makes
+        # them: only an empty read is the end.
+        while more := os.pread(self._fd, _CHUNK_BYTES, len(data)):
+            data += more
+        return data
+
+    def read_record(self) -> bytes:
+        """The content of a file that the kernel makes in one piece: half the time of ``read``.
+
+        Such are ``/proc/PID/stat`` and ``/proc/loadavg``, and the files of sysfs and cgroups.
+
+        Raises:
+            OSError: As ``read``.
+        """
+        return os.pread(self._fd, _CHUNK_BYTES, 0)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -47,6 +47,12 @@ _LAUNCHER = re.compile(
     rb"\x00|torch\.distributed\.(?:run|launch)\x00|accelerate\.commands\.launch"
 )
 COMMAND_MAX = 512
+ARGUMENTS_MAX = 16 * COMMAND_MAX
+"""Bytes of a command line that are looked at for people: four times too many characters, of up to
+four bytes each."""
+_HINTS = (b"RANK", b"PROCID=", b"LOCALID=", b"PROCESS_ID=", b"_SIZE=", b"NTASKS=", b"PROCESSES=",
+          b"JOB", b"RUN_ID=", b"MASTER_ADDR=")  # fmt: skip
+"""One of these is in the name of every variable above; most environments have none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,20 @@ class Identity:
         return self.rank is not None or self.launcher
 
 
+NOBODY = Identity()
+"""Of every process that has no place in a job."""
+
+
+def may_be_training(name: str) -> bool:
+    """Whether a process of that name can be a rank: shells and such only pass on what they got."""
+    return name not in _SHELLS
+
+
 def identify(name: str, command: bytes, environment: bytes) -> Identity:
     """The identity told by ``/proc/PID/cmdline`` and ``/proc/PID/environ``."""
     launcher = _LAUNCHER.search(command) is not None
-    if name in _SHELLS or b"=" not in environment:
-        return Identity(launcher=launcher)
+    if not may_be_training(name) or not any(hint in environment for hint in _HINTS):
+        return Identity(launcher=True) if launcher else NOBODY
     found: dict[bytes, bytes] = {}
     for pair in environment.split(b"\0"):
         key, _, value = pair.partition(b"=")

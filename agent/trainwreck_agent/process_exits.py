@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from trainwreck_agent.collector import Row
 from trainwreck_agent.collectors.process import exit_row
 from trainwreck_agent.host import Unavailable
-from trainwreck_agent.identity import Identity
+from trainwreck_agent.identity import NOBODY
 from trainwreck_agent.processes import Process, ProcessTable, Stat, parse_stat
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 
@@ -38,15 +38,20 @@ LOOKS_MAX_PER_BATCH = 50
 
 
 def exec_and_exit_only() -> array.array[int]:
-    """A classic BPF program that drops every message but exec and exit events.
+    """A classic BPF program that drops every message but execs and exits of whole processes.
 
     BPF loads big-endian words; the kernel wrote the event in the machine's order.
     """
     wanted = [socket.htonl(PROC_EVENT_EXEC), socket.htonl(PROC_EVENT_EXIT)]
+    pid_at = _WHAT_AT + _EVENT.size
     instructions = [
         (0x20, 0, 0, _WHAT_AT),  # ld  [what]
-        (0x15, 1, 0, wanted[0]),  # jeq exec, accept
-        (0x15, 0, 1, wanted[1]),  # jeq exit, accept, drop
+        (0x15, 5, 0, wanted[0]),  # jeq exec, accept
+        (0x15, 0, 5, wanted[1]),  # jeq exit, go on, drop
+        (0x20, 0, 0, pid_at),  # ld  [pid]
+        (0x07, 0, 0, 0),  # tax
+        (0x20, 0, 0, pid_at + 4),  # ld  [tgid]
+        (0x1D, 0, 1, 0),  # jeq x, accept, drop: a thread's end is nobody's end
         (0x06, 0, 0, 0xFFFFFFFF),  # ret everything
         (0x06, 0, 0, 0),  # ret nothing
     ]
@@ -126,7 +131,7 @@ class ProcessExits:
         """A process that lived too shortly to be scanned; its name is still in its zombie."""
         data = self._table.host.read(f"/proc/{pid}/stat") or b""
         stat = parse_stat(data) or Stat("", "Z", parent, 0, 0, 0, 0, 0, 0, 0)
-        process = Process(pid, stat, Identity(), None, None)
+        process = Process(pid, stat, NOBODY)
         above = self._table.known.get(stat.parent)
         if above is not None and above.role != "other":
             process.role = "child"

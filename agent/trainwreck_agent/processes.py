@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trainwreck_agent.cgroup import memory_path
 from trainwreck_agent.host import Host, OpenFile, Unavailable
-from trainwreck_agent.identity import Identity, command_line, identify
+from trainwreck_agent.identity import (
+    ARGUMENTS_MAX,
+    Identity,
+    command_line,
+    identify,
+    may_be_training,
+)
 
 OPEN_MAX = 4096
 """Descriptors kept open for ``/proc/PID/stat``; processes beyond that are opened each time."""
@@ -36,13 +42,30 @@ class Process:
     pid: int
     stat: Stat
     identity: Identity
-    command: str | None
-    cgroup: str | None
+    arguments: bytes = b""
+    """As in ``/proc/PID/cmdline``, cut; empty for kernel threads."""
+    cgroup: str | None = None
     role: str = "other"
     file: OpenFile | None = None
+    seen: bytes = b""
+    """The line that ``stat`` was read from: most processes sleep, and theirs stays the same."""
+    slept: bool = False
+    """Whether the last look found the same line as the one before."""
+    notable: bool = True
+    """Whether it was worth a row when its line last changed."""
     busy_ticks: int = 0
     """user + system at the last look."""
-    extra: dict[str, int] = field(default_factory=dict)
+    _command: str | None = None
+
+    @property
+    def command(self) -> str | None:
+        """The command line for people; None for kernel threads.
+
+        Made when it is first wanted: it takes longer than all else that is learned of a process.
+        """
+        if self._command is None and self.arguments:
+            self._command = command_line(self.arguments)
+        return self._command
 
 
 def parse_stat(data: bytes) -> Stat | None:
@@ -53,7 +76,7 @@ def parse_stat(data: bytes) -> Stat | None:
     left, right = data.find(b"("), data.rfind(b")")
     if left < 0 or right < left:
         return None
-    f = data[right + 2 :].split()
+    f = data[right + 2 :].split(None, 37)
     try:
         return Stat(
             name=data[left + 1 : right].decode("utf-8", "replace"),
@@ -97,40 +120,57 @@ class ProcessTable:
     def look(self, pid: int) -> Process | None:
         """What is so of a process now; None where it is gone. New ones are learned."""
         process = self.known.get(pid)
+        if process is None:
+            return self._learn(pid)
         try:
-            if process is not None and process.file is not None:
-                data = process.file.read()
+            if process.file is not None:
+                data = process.file.read_record()
             else:
                 data = self.host.read(f"/proc/{pid}/stat") or b""
         except OSError:
             return None
+        process.slept = data == process.seen
+        if process.slept:
+            return process
         stat = parse_stat(data)
         if stat is None:
             return None
-        if process is None or process.stat.start_ticks != stat.start_ticks:
-            if process is not None:
-                self.forget(pid)
-            return self._learn(pid, stat)
-        process.stat = stat
+        if process.stat.start_ticks != stat.start_ticks:
+            self.forget(pid)
+            return self._learn(pid)
+        process.stat, process.seen = stat, data
         return process
 
-    def _learn(self, pid: int, stat: Stat) -> Process:
+    def _learn(self, pid: int) -> Process | None:
         base = f"/proc/{pid}"
+        try:
+            file = self.host.open(f"{base}/stat")
+        except Unavailable:
+            return None
+        try:
+            data = file.read_record()
+        except OSError:
+            data = b""
+        stat = parse_stat(data)
+        if stat is None or self._open_count >= OPEN_MAX:
+            file.close()
+        if stat is None:
+            return None
         command = self.host.read(f"{base}/cmdline") or b""
-        environment = self.host.read(f"{base}/environ") or b"" if command else b""
+        environment = b""
+        if command and may_be_training(stat.name):
+            environment = self.host.read(f"{base}/environ") or b""
         process = Process(
             pid,
             stat,
             identify(stat.name, command, environment),
-            command_line(command),
+            command[:ARGUMENTS_MAX],
             memory_path(self.host.read(f"{base}/cgroup") or b"") if command else None,
+            seen=data,
         )
         if self._open_count < OPEN_MAX:
-            try:
-                process.file = self.host.open(f"{base}/stat")
-                self._open_count += 1
-            except Unavailable:
-                process.file = None
+            process.file = file
+            self._open_count += 1
         process.role = self._role(process)
         process.busy_ticks = stat.user_ticks + stat.system_ticks
         self.known[pid] = process
@@ -163,7 +203,7 @@ class ProcessTable:
 
     def scan(self) -> tuple[list[Process], list[Process]]:
         """Every process now, and those that were known and are gone."""
-        pids = {int(name) for name in os.listdir(self.host.path("/proc")) if name.isdigit()}
+        pids = set(map(int, filter(str.isdigit, os.listdir(self.host.path("/proc")))))
         gone = [p for pid in self.known.keys() - pids if (p := self.forget(pid)) is not None]
         found = [p for pid in sorted(pids) if (p := self.look(pid)) is not None]
         return found, gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainwreck_agent import cgroup, identity, kernel_log, process_exits, processes, training_log
 from trainwreck_agent.collectors import cpu, disk, filesystem, memory, network, pressure, vmstat
+from trainwreck_agent.host import Host
 from trainwreck_agent.redact import redact
 
 STAT = b"7 (a) (b) S 1 7 7 0 -1 4 1 2 3 4 50 60 0 0 20 0 9 0 1234 0 77 0 0 0 0 0 0 0 0 0 0 0 0 0 17 5 0"
 
 BYTES: list[Callable[[bytes], Any]] = [
-    kernel_log.parse, process_exits.parse, processes.parse_stat, memory.parse, vmstat.parse,
-    lambda data: list(disk.parse(data)), lambda data: list(network.parse(data)),
+    kernel_log.parse, process_exits.parse, processes.parse_stat, memory.numbers().read,
+    vmstat.numbers().read, disk.parse_line, lambda data: list(network.parse(data)),
     filesystem.parse, pressure.parse, cgroup.memory_path,
     lambda data: cgroup.keyed(data, b"oom_kill"),
     lambda data: list(cpu.times(data, with_cores=True)), cpu.numbers,
@@ -155,16 +157,52 @@ def test_step_lines(line: str, expected: tuple[object, ...] | None) -> None:
     assert training_log.parse_step(line) == expected
 
 
+def filled(names: tuple[bytes, ...], values: list[int | None]) -> dict[bytes, int]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b"MemTotal: 5 kB", b"MemTotal: 123456 kB", b"Dirty:", b"Dirty: 7", b"Dirty: x", b"new: 1",
+         b"MemFree: 99999999999999999999 kB", b"MemFree:0", b"Dirty: 1 kB extra", b""]
+    ),
+    max_size=8,
+    unique_by=lambda line: line.partition(b":")[0],
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES, LINES)
+def test_numbers_do_not_depend_on_what_was_read_before(
+    first: list[bytes], then: list[bytes]
+) -> None:
+    used = memory.numbers()
+    used.read(b"\n".join(first))
+    data = b"\n".join(then)
+    assert used.read(data) == memory.numbers().read(data)
+
+
 def test_files_of_the_kernel() -> None:
-    assert memory.parse(b"MemTotal:  5 kB\nHugePages_Total:  7\nx\n") == {
-        b"MemTotal": 5120, b"HugePages_Total": 7,
-    }  # fmt: skip
-    assert vmstat.parse(b"oom_kill 3\nallocstall_dma 1\nallocstall_normal 2\nother 9\n") == {
-        b"oom_kill": 3, b"allocstall": 3,
-    }  # fmt: skip
+    named = memory.numbers().read(b"MemTotal:  5 kB\nHugePages_Total:  7\nx\n")
+    assert filled(memory.NAMES, named) == {b"MemTotal": 5120, b"HugePages_Total": 7}
+    stalls = b"oom_kill 3\nallocstall_dma 1\nallocstall_normal 2\nother 9\n"
+    named = vmstat.numbers().read(stalls)
+    assert filled(vmstat.NAMES, named) == {b"oom_kill": 3, b"allocstall": 3}
     disks = b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 1 sda1 1 2 3 4 5 6 7 8 9 10 11\n7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n"
-    assert list(disk.parse(disks)) == [("sda", 1, 3 * 512, 4, 5, 7 * 512, 8, 9, 10, 11)]
+    assert [v for v in map(disk.parse_line, disks.splitlines()) if v] == [
+        ("sda", 1, 3 * 512, 4, 5, 7 * 512, 8, 9, 10, 11)
+    ]
     (lo,) = network.parse(b" face |bytes\n lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n")
     assert lo == ("lo", "1", "2", "3", "4", "9", "10", "11", "12")
     mounts = b"1 0 8:1 / /a\\040b rw - ext4 /dev/x rw\n2 0 8:1 /s / rw - ext4 /dev/x rw\n3 0 0:4 / /proc rw - proc p rw\n"
     assert filesystem.parse(mounts) == [("/", "/dev/x", "ext4")]
+
+
+def test_a_file_that_comes_in_pieces_is_read_to_its_end() -> None:
+    """The kernel ends a piece at a record: the first of smaps is shorter than a page."""
+    file = Host().open("/proc/self/smaps")
+    whole, piece = file.read(), file.read_record()
+    file.close()
+    assert b"[stack]" in whole
+    assert b"[stack]" not in piece
+    assert len(piece) < os.sysconf("SC_PAGE_SIZE") < len(whole)

@@ -44,7 +44,7 @@ class Cpu(Collector):
         with_cores = self._turn % _CORES_EVERY == 0
         self._turn += 1
         data = self._stat.read()
-        load = self._load.read().split(b" ", 1)[0].decode("ascii", "replace")
+        load = self._load.read_record().split(b" ", 1)[0].decode("ascii", "replace")
         named = numbers(data)
         for core, ticks in times(data, with_cores=with_cores):
             if core == "all":

@@ -30,24 +30,28 @@ class Disk(Collector):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._file = host.open("/proc/diskstats")
+        self._last: dict[bytes, tuple[Value, ...] | None] = {}
 
     def collect(self) -> Iterator[Row]:
         """Yield one row a device."""
-        for values in parse(self._file.read()):
-            yield Row(DISK, values)
+        last, self._last = self._last, {}
+        for line in self._file.read().splitlines():
+            # Most devices of a host do nothing: their line is the same as a second ago.
+            values = last[line] if line in last else parse_line(line)
+            self._last[line] = values
+            if values is not None:
+                yield Row(DISK, values)
 
 
-def parse(data: bytes) -> Iterator[tuple[Value, ...]]:
-    """Yield the table's columns of each whole device."""
-    for line in data.splitlines():
-        words = line.split()
-        if len(words) < 14 or not all(word.isdigit() and len(word) < 21 for word in words[3:14]):
-            continue
-        device = words[2].decode("utf-8", "replace")
-        n = [int(word) for word in words[3:14]]
-        if _PARTITION.match(device) or (_IDLE.match(device) and not any(n)):
-            continue
-        yield (
-            device, n[0], n[2] * SECTOR_BYTES, n[3], n[4], n[6] * SECTOR_BYTES, n[7],
-            n[8], n[9], n[10],
-        )  # fmt: skip
+def parse_line(line: bytes) -> tuple[Value, ...] | None:
+    """The table's columns of a whole device; None for anything else."""
+    words = line.split(None, 14)
+    if len(words) < 14 or not all(word.isdigit() and len(word) < 21 for word in words[3:14]):
+        return None
+    device = words[2].decode("utf-8", "replace")
+    n = [int(word) for word in words[3:14]]
+    if _PARTITION.match(device) or (_IDLE.match(device) and not any(n)):
+        return None
+    return (
+        device, n[0], n[2] * SECTOR_BYTES, n[3], n[4], n[6] * SECTOR_BYTES, n[7], n[8], n[9], n[10],
+    )  # fmt: skip

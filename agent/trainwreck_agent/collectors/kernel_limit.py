@@ -31,10 +31,10 @@ class KernelLimit(Collector):
 
     def collect(self) -> Iterator[Row]:
         """Yield a row a resource."""
-        if files := _FILES.match(self._files.read()):
+        if files := _FILES.match(self._files.read_record()):
             maximum = int(files[2])  # near 2^63 where systemd has lifted the limit
             yield Row(KERNEL_LIMIT, ("open_files", int(files[1]), maximum))
-        if tasks := _TASKS.match(self._load.read()):
+        if tasks := _TASKS.match(self._load.read_record()):
             limits = [
                 integer(self.host, f"/proc/sys/kernel/{name}")
                 for name in ("pid_max", "threads-max")

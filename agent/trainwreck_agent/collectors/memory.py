@@ -10,11 +10,11 @@ Source: https://docs.kernel.org/filesystems/proc.html#meminfo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.host import Host
+from trainwreck_agent.named_numbers import NamedNumbers
 from trainwreck_agent.tables.system import MEMORY
 
 NAMES = (
@@ -23,8 +23,6 @@ NAMES = (
     b"SwapTotal", b"SwapFree", b"HugePages_Total", b"HugePages_Free", b"HardwareCorrupted",
 )  # fmt: skip
 """In the order of the table's columns."""
-
-_LINE = re.compile(rb"^([A-Za-z_()0-9]+): +([0-9]{1,18})( kB)?$", re.MULTILINE)
 
 
 class Memory(Collector):
@@ -36,15 +34,13 @@ class Memory(Collector):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._file = host.open("/proc/meminfo")
+        self._numbers = numbers()
 
     def collect(self) -> Iterator[Row]:
         """Yield the one row."""
-        found = parse(self._file.read())
-        yield Row(MEMORY, tuple([found.get(name) for name in NAMES]))
+        yield Row(MEMORY, tuple(self._numbers.read(self._file.read())))
 
 
-def parse(data: bytes) -> dict[bytes, int]:
-    """Bytes (or plain counts) by name."""
-    return {
-        name: int(value) * 1024 if unit else int(value) for name, value, unit in _LINE.findall(data)
-    }
+def numbers() -> NamedNumbers:
+    """What reads bytes and plain counts out of the file."""
+    return NamedNumbers(NAMES)

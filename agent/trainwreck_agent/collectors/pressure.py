@@ -39,7 +39,7 @@ class Pressure(Collector):
     def collect(self) -> Iterator[Row]:
         """Yield one row a resource."""
         for resource, file in self._files.items():
-            yield Row(PRESSURE, (resource, "host", *parse(file.read())))
+            yield Row(PRESSURE, (resource, "host", *parse(file.read_record())))
 
 
 def parse(data: bytes) -> tuple[str | None, str | None, str | None, str | None]:

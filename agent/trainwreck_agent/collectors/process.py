@@ -72,11 +72,14 @@ class Processes(Collector):
                 yield int(word)
 
     def _worth_it(self, process: Process) -> bool:
+        if process.slept and not process.notable:
+            return False
         stat = process.stat
         busy = stat.user_ticks + stat.system_ticks
         used, process.busy_ticks = busy - process.busy_ticks, busy
         large = stat.rss_pages * self.table.page_bytes >= LARGE_BYTES
-        return large or used >= BUSY_TICKS or (stat.state in "DT" and process.command is not None)
+        process.notable = large or (stat.state in "DT" and process.command is not None)
+        return process.notable or used >= BUSY_TICKS
 
     def _row(self, process: Process, usage: dict[str, Usage]) -> Row:
         stat, who = process.stat, process.identity

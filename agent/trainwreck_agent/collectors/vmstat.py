@@ -10,11 +10,11 @@ Source: https://docs.kernel.org/admin-guide/mm/numaperf.html and mm/vmstat.c of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.host import Host
+from trainwreck_agent.named_numbers import NamedNumbers
 from trainwreck_agent.tables.system import VMSTAT
 
 NAMES = (
@@ -24,8 +24,6 @@ NAMES = (
     b"numa_foreign", b"numa_pages_migrated",
 )  # fmt: skip
 """In the order of the table's columns; ``allocstall`` is the sum over zones."""
-
-_WANTED = re.compile(rb"^(allocstall[a-z_]*|" + b"|".join(NAMES) + rb") ([0-9]{1,20})$", re.M)
 
 
 class Vmstat(Collector):
@@ -37,17 +35,13 @@ class Vmstat(Collector):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._file = host.open("/proc/vmstat")
+        self._numbers = numbers()
 
     def collect(self) -> Iterator[Row]:
         """Yield the one row."""
-        found = parse(self._file.read())
-        yield Row(VMSTAT, tuple([found.get(name) for name in NAMES]))
+        yield Row(VMSTAT, tuple(self._numbers.read(self._file.read())))
 
 
-def parse(data: bytes) -> dict[bytes, int]:
-    """The wanted counters by name."""
-    found: dict[bytes, int] = {}
-    for name, value in _WANTED.findall(data):
-        key = b"allocstall" if name.startswith(b"allocstall") else name
-        found[key] = found.get(key, 0) + int(value)
-    return found
+def numbers() -> NamedNumbers:
+    """What reads the wanted counters out of the file."""
+    return NamedNumbers(NAMES, lambda n: b"allocstall" if n.startswith(b"allocstall") else n)
