@@ -218,5 +218,13 @@ def _final_kind(kind: str, fields: dict[str, str], count: int) -> str:
         section = fields.get("section", "")
         where = next((name for word, name in _SECTIONS.items() if word in section), "other")
         return f"ghes_{where}_{fields.get('level', 'info')}"
+    if kind in ("mce", "mce_corrected") and _of_memory(fields):
+        return f"{kind}_memory"
     total = max(count, int(fields.get("count", "0"))) if kind in _STORMS else 0
     return _STORMS[kind] if total >= STORM_COUNT else kind
+
+
+def _of_memory(fields: dict[str, str]) -> bool:
+    """Whether a machine check comes from the memory behind the controller, not from the core."""
+    words = f"{fields.get('error', '')} {fields.get('unit', '')} {fields.get('meaning', '')}"
+    return words.startswith("memory controller") or "DRAM ECC" in words

@@ -179,3 +179,10 @@ def test_corrected_pcie_errors_now_and_then_become_more_than_noise_by_their_numb
     many = "".join(line.format(t=t) for t in range(100, 2000, 100))
     assert "aer_corrected_often" not in [fact.kind for fact in read(few)]
     assert [fact.kind for fact in read(many)].count("aer_corrected_often") == 1
+
+
+def test_a_machine_check_of_the_memory_controller_is_the_memorys() -> None:
+    line = "mce: [Hardware Error]: CPU 3: Machine Check: 0 Bank 7: {}\n"
+    assert [f.kind for f in read(line.format("8c00004000010090"))] == ["mce_corrected_memory"]
+    assert [f.kind for f in read(line.format("be00000000010090"))] == ["mce_memory"]
+    assert [f.kind for f in read(line.format("b200000000000151"))] == ["mce"]
