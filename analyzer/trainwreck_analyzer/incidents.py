@@ -26,7 +26,7 @@ _SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
 """Domains of what a run can live through; the others' lines claim that it died."""
 _GENERIC = frozenset({"bare_exception", "python_traceback"})
 _NOT_FINITE = "loss_not_finite"
-_FRAMES = "traceback_frames"
+_FRAMES = ("traceback_frames", "traceback_frames_rendezvous", "traceback_frames_checkpoint")
 """Says something only where nothing else does."""
 _SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
 """The scheduler's own words: a clean end after them is their consequence."""
@@ -41,8 +41,8 @@ def cleaned(reading: Reading, catalogue: Catalogue) -> list[Fact]:
     facts: list[Fact] = []
     for same in by_line.values():
         facts += _of_one_line(same, catalogue)
-    if any(f.kind != _FRAMES and _role(f, catalogue) != "noise" for f in facts):
-        facts = [f for f in facts if f.kind != _FRAMES]
+    if any(f.kind not in _FRAMES and _role(f, catalogue) != "noise" for f in facts):
+        facts = [f for f in facts if f.kind not in _FRAMES]
     progress = _Progress(reading)
     return [_marked(fact, progress, catalogue) for fact in facts]
 
