@@ -15,12 +15,16 @@ from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry import (
     absence,
     exits,
+    groups,
+    inventory,
     kernel_rows,
     memory,
+    open_files,
     recording,
     rules,
     stacks,
     taken,
+    trace_rows,
     training,
 )
 from trainwreck_analyzer.telemetry.recording import Recording, in_turn
@@ -39,15 +43,18 @@ def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
         return in_turn([module.find(asked) for module in _MODULES])
 
 
-_MODULES = (exits, memory, stacks, training, kernel_rows, rules, absence)
+_MODULES = (
+    exits, memory, groups, open_files, stacks, training, kernel_rows, rules, inventory, absence,
+)  # fmt: skip
 
 
 def _reads() -> dict[str, set[str]]:
     """Columns by view that any of the modules asks for."""
     found: dict[str, set[str]] = {}
     for reads in (
-        recording.READS, memory.READS, stacks.READS, training.READS, kernel_rows.READS,
-        rules.reads(), absence.READS,
+        recording.READS, memory.READS, groups.READS, open_files.READS, stacks.READS,
+        training.READS, kernel_rows.READS, trace_rows.READS, rules.reads(), inventory.READS,
+        absence.READS,
     ):  # fmt: skip
         for view, columns in reads.items():
             found.setdefault(view, set()).update(columns)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from trainwreck_analyzer import kernel
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.telemetry import trace_rows
 from trainwreck_analyzer.telemetry.recording import Recording, literal
 
 SIGNALS_OF_KIND = {
@@ -66,6 +67,7 @@ def find(recording: Recording) -> Iterator[Fact]:
             continue
         newest[key] = one
         found.append(one)
+    yield from trace_rows.find(recording, found)
     for one in found:
         count = counts.get(id(one))
         yield replace(one, fields={**one.fields, "repeats": str(count)}) if count else one

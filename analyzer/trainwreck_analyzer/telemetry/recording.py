@@ -17,8 +17,8 @@ Row = dict[str, Any]
 
 _NEAR_S = 10
 """Kernel line and end of the process are told by two sources, each with its own delay."""
-STATES = frozenset({"service", "software", "setting"})
-"""Views with a row on change only: what they say holds until the next row."""
+STATES = frozenset({"service", "software", "setting", "process_exit"})
+"""Views of which earlier rows matter too: they have a row on change only, or few."""
 READS = {
     "process_exit": {
         "pid", "parent_pid", "name", "role", "rank", "world_size", "job", "exit_code", "signal",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import START, Recorded
 from trainwreck_agent import store
-from trainwreck_agent.collector import Row, Value
-from trainwreck_agent.journal import Journal, encode
-from trainwreck_agent.layout import Layout
-from trainwreck_agent.schema import tables
+from trainwreck_agent.collector import Value
 from trainwreck_analyzer import signature
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.telemetry import (
@@ -30,58 +26,9 @@ from trainwreck_analyzer.telemetry import (
 )
 from trainwreck_analyzer.telemetry.recording import literal
 
-START = datetime(2026, 11, 24, 9, 0, 0, tzinfo=UTC)
 INNER = "Ring.all_reduce (ring.py:71)"
 COLLECTIVE = f'Thread 1 (idle): "MainThread"\n    Ring._exchange (ring.py:86)\n    {INNER}\n'
 LOADER = 'Thread 1 (idle): "MainThread"\n    Queue.get (queue.py:171)\n    Loader.next (l.py:4)\n'
-
-
-class Recorded:
-    """A data directory written row by row, and the facts of its first ten minutes."""
-
-    def __init__(self, root: Path, prepared: Path) -> None:
-        shutil.copytree(prepared, root)
-        self.layout = Layout(root)
-        self.journal = Journal(self.layout)
-
-    def add(self, table: str, at_s: float, **cells: Value) -> None:
-        declared = tables()[table]
-        values = tuple(cells.pop(column.name, None) for column in declared.columns)
-        assert not cells, f"{table} has no columns {sorted(cells)}"
-        ts_us = int((START + timedelta(seconds=at_s)).timestamp() * 1e6)
-        self.journal.append([encode(Row(declared, values), ts_us)])
-
-    def end(self, at_s: float, pid: int, **cells: Value) -> None:
-        cells = {"role": "training", "rank": pid % 10, "job": "a", "name": "python", **cells}
-        self.add("process_exit", at_s, pid=pid, parent_pid=1, source="connector", **cells)
-
-    def counter(self, *values: int | None) -> None:
-        for at_s, value in enumerate(values):
-            self.add("vmstat", at_s, oom_kill_count=value)
-
-    def facts(self, pids: frozenset[int] = frozenset()) -> dict[str, list[Fact]]:
-        connection = store.connect([self.layout.root])
-        found: dict[str, list[Fact]] = {}
-        for fact in gather(connection, Window(START, START + timedelta(minutes=10), pids)):
-            assert fact.sql is not None
-            assert connection.execute(fact.sql).fetchall(), f"{fact.kind} claims rows: {fact.sql}"
-            found.setdefault(fact.kind, []).append(fact)
-        return found
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    layout = Layout(tmp_path_factory.mktemp("prepared") / "data")
-    layout.create()
-    store.prepare(layout)
-    return layout.root
-
-
-@pytest.fixture
-def recorded(tmp_path: Path, prepared: Path) -> Iterator[Recorded]:
-    made = Recorded(tmp_path / "data", prepared)
-    yield made
-    made.journal.close()
 
 
 def test_an_empty_recording_gives_no_fact(recorded: Recorded) -> None:
@@ -354,7 +301,7 @@ def test_ranks_that_only_waited_are_told_from_ranks_that_worked(
 def test_what_was_not_measured_is_told_with_its_reason(recorded: Recorded) -> None:
     recorded.add("collector_health", 0, collector="nvml", status="absent", detail="no driver")
     recorded.add("collector_health", 1, collector="cpu", status="ok")
-    connection = store.connect([recorded.layout.root])
+    connection = store.connect([recorded.write()])
     told = not_measured(connection, Window(START, START + timedelta(minutes=1)))
     assert told == [("nvml", "nvml (absent): no driver")]
 
@@ -365,8 +312,8 @@ def test_facts_of_several_hosts_are_kept_apart(tmp_path: Path, prepared: Path) -
         one = Recorded(tmp_path / name, prepared)
         (one.layout.root / "meta.json").write_text(f'{{"schema_version": 1, "host": "{name}"}}')
         one.counter(0, 0, int(name == "b"))
+        roots.append(one.write())
         one.journal.close()
-        roots.append(one.layout.root)
     facts = gather(store.connect(roots), Window(START, START + timedelta(minutes=1)))
     assert [(f.kind, f.component.host) for f in facts] == [("oom_kill_counted", "b")]
 
@@ -407,6 +354,12 @@ def test_every_kind_of_the_rules_is_known_to_a_signature() -> None:
     known = [s for s in signature.load().values() if s.facts]
     kinds = {rule.kind for rule in rules.rules().every()}
     kinds |= {*exits.KIND_OF_SIGNAL.values(), "process_failed", "rank_outside_collective"}
+    kinds |= {
+        "cgroup_memory_at_limit", "cgroup_oom_kill_counted", "cgroup_cpu_throttled",
+        "cpu_quota_starves_gpu", "fabric_service_stopped", "fabric_service_restarted",
+        "driver_changed", "library_changed", "driver_library_differs", "library_differs",
+        "mtu_differs", "acs_redirects", "open_files_at_limit",
+    }  # fmt: skip
     assert [kind for kind in sorted(kinds) if not any(s.takes(kind) for s in known)] == []
 
 
@@ -419,7 +372,7 @@ def test_what_has_no_literal_is_refused(value: object) -> None:
 def test_a_window_too_long_to_be_copied_gives_the_same_facts(recorded: Recorded) -> None:
     recorded.counter(0, 0, 1, 1)
     recorded.end(2, 102, signal=9)
-    connection = store.connect([recorded.layout.root])
+    connection = store.connect([recorded.write()])
     long = Window(START - taken.LONGEST, START + timedelta(minutes=10))
     short = Window(START, START + timedelta(minutes=10))
     told = [[(f.kind, f.text, f.time) for f in gather(connection, w)] for w in (short, long)]
@@ -428,6 +381,6 @@ def test_a_window_too_long_to_be_copied_gives_the_same_facts(recorded: Recorded)
 
 
 def test_nothing_is_left_behind_in_the_connection(recorded: Recorded) -> None:
-    connection = store.connect([recorded.layout.root])
+    connection = store.connect([recorded.write()])
     gather(connection, Window(START, START + timedelta(minutes=10)))
     assert connection.execute("SELECT * FROM duckdb_tables() WHERE temporary").fetchall() == []
