@@ -32,14 +32,15 @@ class KernelLines:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def feed(self, number: int, plain: str, text: str) -> None:
-        """Takes a line; kept is what means something. ``text`` is the line as it stands."""
+    def feed(self, number: int, plain: str, text: str) -> kernel.Split:
+        """Takes a line apart; kept is what means something. ``text`` is the line as it stands."""
         parts = self._clock.read(plain)
         if parts.monotonic_s is not None:
             self.boot.saw(parts.monotonic_s)
             self.boot.feed(parts.text, parts.monotonic_s)
         if kernel.decode(parts.text) is not None:
             self._lines.append((number, text, parts))
+        return parts
 
     def facts(self, source: str) -> Iterator[Fact]:
         """What they say."""

@@ -70,12 +70,13 @@ class _Reader:
         self._last: Stamp | None = None
         self._before: Stamp | None = None
         self._timeless = False
-        self._head = ""
         self._kept: Counter[str] = Counter()
         self._dated: dict[bytes, bool] = {}
         self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
         self._kernel: KernelLines | None = None
+        self._whole = False
+        self._shown = 0
         self._in_traceback: set[int] = set()
         self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
 
@@ -98,7 +99,7 @@ class _Reader:
         if self._kernel:
             self._add_kernel_facts(self._kernel)
         first, last = self._first, self._last
-        reading.zoned = first.zoned if first else None
+        reading.bounds = first, last
         reading.input = Input(
             str(self._path), self._kind(), self._lines, first.time if first else None,
             last.time if last else None, self._unparsed,
@@ -106,7 +107,7 @@ class _Reader:
         return reading
 
     def _kind(self) -> InputKind:
-        if self._kernel and kernel.looks_like_kernel(self._head):
+        if self._kernel and self._whole:
             return "kernel_log"
         reading = self._reading
         if reading.facts or reading.steps or reading.framework:
@@ -118,14 +119,16 @@ class _Reader:
     def _read(self, block: bytes) -> None:
         self._before = self._last
         lines = Lines.of(block)
+        head = source.text(block[:_HEAD_BYTES]) if self._kernel is None else ""
+        self._whole = self._whole or kernel.looks_like_kernel(head)
         self._bounds(lines)
         if self._kernel is None:
-            self._begin(source.text(block[:_HEAD_BYTES]))
+            self._begin(head)
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
         kept = self._kept
-        self._show_kernel_clock(lines, first)
+        self._shown = 0
         for index, look in self._scanner.matter(lines.shapes):
             if look.only_step and look.step is not None:
                 if self._steps.wanted():
@@ -135,7 +138,7 @@ class _Reader:
             elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.only_says):
                 continue
             elif b"\x00" not in lines.raw[index]:
-                self._line(lines, index, first + lines.number(index), look)
+                self._line(lines, index, first, look)
         if self._skipped is not None:
             index, layout = self._skipped
             line = self._step_line(lines, index, first + lines.number(index), layout)
@@ -146,22 +149,32 @@ class _Reader:
 
     def _begin(self, head: str) -> None:
         """Looks at the beginning of the file, once its first time is known."""
-        self._head = head
         reading = self._reading
         reading.framework = about.framework(head)
         reading.world_size = about.world_size(head)
         reading.job = about.job(head)
-        stamps = (self._clock.stamp(line[:300]) for line in head.split("\n")[:_BOUNDS_LINES])
+        stamps = (self._stamp(line) for line in head.split("\n")[:_BOUNDS_LINES])
         reading.stated_shift_s = stated_shift_s(s for s in stamps if s is not None)
         first = self._first.time if self._first else None
         self._kernel = KernelLines(head, first, self._changed)
 
-    def _show_kernel_clock(self, lines: Lines, first: int) -> None:
-        """Hands every line to a clock that counts on from line to line."""
-        if self._kernel is not None and self._kernel.every:
-            for index, raw in enumerate(lines.raw):
-                text = source.text(raw[:LONGEST_LINE_BYTES])
-                self._kernel.feed(first + lines.number(index), source.plain(raw), text)
+    def _kernel_parts(
+        self, lines: Lines, index: int, first: int, look: Look
+    ) -> kernel.Split | None:
+        """A line as the kernel's own reader takes it apart; None for a line that is not its.
+
+        A clock that counts on from line to line is shown those before it too.
+        """
+        kernel_lines, parts = self._kernel, None
+        if kernel_lines is None or not (look.kernel or look.boot or self._whole):
+            return None
+        start = self._shown if kernel_lines.every else index
+        for place in range(start, index + 1):
+            raw = lines.raw[place][:LONGEST_LINE_BYTES]
+            number = first + lines.number(place)
+            parts = kernel_lines.feed(number, source.plain(raw), source.text(raw))
+        self._shown = index + 1
+        return parts
 
     def _bounds(self, lines: Lines) -> None:
         """First and last time: from the first and the last lines of the block that carry one."""
@@ -174,14 +187,23 @@ class _Reader:
         self._timeless = last is None
 
     def _any_time(self, lines: Iterable[bytes]) -> Stamp | None:
-        stamps = (self._clock.stamp(source.text(line[:300])) for line in lines)
+        stamps = (self._stamp(source.text(line[:_LONGEST_NEIGHBOUR_BYTES])) for line in lines)
         return next((stamp for stamp in stamps if stamp is not None), None)
 
-    def _line(self, lines: Lines, index: int, number: int, look: Look) -> None:
-        raw = lines.raw[index][:LONGEST_LINE_BYTES]
-        text, plain = source.text(raw), source.plain(raw)
-        if self._kernel is not None and (look.kernel or look.boot) and not self._kernel.every:
-            self._kernel.feed(number, plain, text)
+    def _stamp(self, line: str) -> Stamp | None:
+        """A line's own time: in a kernel log that of its prefix, whatever else stands in it."""
+        if self._whole:
+            parts = kernel.split(line)
+            if parts.time is not None:
+                return Stamp(parts.time, parts.zoned)
+            if parts.monotonic_s is not None and not parts.yearless:
+                return None
+        return self._clock.stamp(line[:300])
+
+    def _line(self, lines: Lines, index: int, first: int, look: Look) -> None:
+        number = first + lines.number(index)
+        parts = self._kernel_parts(lines, index, first, look)
+        plain = source.plain(lines.raw[index][:LONGEST_LINE_BYTES])
         if look.start and len(self._reading.starts) < MOST_STARTS:
             stamp = self._time(lines, index)
             self._reading.starts.append((number, stamp.time if stamp else None))
@@ -196,19 +218,25 @@ class _Reader:
         if look.step is not None:
             self._step(lines, index, number, look.step)
         if hits:
-            self._hits(lines, index, number, text, hits)
+            self._hits(lines, index, number, hits, parts)
 
-    def _hits(self, lines: Lines, index: int, number: int, text: str, hits: list[Hit]) -> None:
+    def _hits(
+        self, lines: Lines, index: int, number: int, hits: list[Hit], parts: kernel.Split | None
+    ) -> None:
         around: list[str] | None = None
-        stamp, is_dated = None, False
+        text = source.text(lines.raw[index][:LONGEST_LINE_BYTES])
+        stamp, fields = None, None
         for hit in hits:
             if hit.signature.near:
                 around = around if around is not None else _around(lines, index)
                 if not any(p.search(t) for p in hit.signature.surroundings for t in around):
                     continue
-            if not is_dated:
-                stamp, is_dated = self._time(lines, index), True
-            self._add(hit.signature.id, text, number, stamp, hit)
+            if fields is None:
+                stamp = Stamp(parts.time, parts.zoned) if parts and parts.time else None
+                stamp = stamp or self._time(lines, index)
+                since_boot_s = parts.monotonic_s if parts else None
+                fields = {} if since_boot_s is None else {"monotonic_s": f"{since_boot_s:.6f}"}
+            self._add(hit.signature.id, text, number, stamp, hit, fields)
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
         self._skipped = None
@@ -262,7 +290,7 @@ class _Reader:
         for place in range(index, max(-1, index - lookback - 1), -1):
             if not dated(lines.shapes[place]):
                 continue
-            stamp = self._clock.stamp(source.text(lines.raw[place][:300]))
+            stamp = self._stamp(source.text(lines.raw[place][:_LONGEST_NEIGHBOUR_BYTES]))
             if stamp is not None:
                 return stamp
         return self._before if index < lookback else None

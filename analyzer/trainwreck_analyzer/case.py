@@ -1,0 +1,117 @@
+"""Everything that was read of one case, on one UTC line, before it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from trainwreck_analyzer import detectors, incidents, restarts
+from trainwreck_analyzer.catalogue import Catalogue
+from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align, later, moved
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.reading import Reading
+from trainwreck_analyzer.restarts import Restart
+from trainwreck_analyzer.verdict import Input, Run
+
+FILE_ORDER = 1 << 32
+"""Facts of one file come before those of the next in reading order."""
+
+
+@dataclass(slots=True)
+class Case:
+    """Everything that was read, before it is judged."""
+
+    facts: list[Fact] = field(default_factory=list)
+    run: Run = field(default_factory=Run)
+    restarts: list[Restart] = field(default_factory=list)
+    clocks: dict[str, Alignment] = field(default_factory=dict)
+    """How the clock of each file was put on the line, by path."""
+    have: set[str] = field(default_factory=set)
+    """Which sorts of input there are: kernel, telemetry, ranks, scheduler."""
+    unmeasured: list[tuple[str, str]] = field(default_factory=list)
+    """What the recorder says it could not record: the collector, and why."""
+
+    def inputs(self, readings: Sequence[Reading]) -> list[Input]:
+        """What was read, with its first and last time on the line."""
+        return [_on_the_line(reading, self.clocks.get(reading.input.path)) for reading in readings]
+
+
+def case_of(
+    readings: Sequence[Reading],
+    artefacts: Sequence[Fact],
+    catalogue: Catalogue,
+    recorder: Recorder | None,
+) -> Case:
+    """The case that files make, before what the recorder knows is added."""
+    case = Case()
+    by_file = [_facts(reading, number, catalogue) for number, reading in enumerate(readings)]
+    for reading, facts in zip(readings, by_file, strict=True):
+        if reading.input.kind == "kernel_log" or any(f.evidence == "kernel" for f in facts):
+            case.have.add("kernel")
+    sources = [_source(r, facts) for r, facts in zip(readings, by_file, strict=True)]
+    sources += _of_artefacts(artefacts)
+    case.clocks = align(sources, recorder, lambda fact: incidents.initiates(fact, catalogue))
+    every = [*(fact for facts in by_file for fact in facts), *artefacts]
+    case.facts = [moved(fact, case.clocks.get(fact.source or "")) for fact in every]
+    for reading in readings:
+        case.restarts += _restarts(reading, case.clocks.get(reading.input.path))
+    case.run = _run(readings)
+    if sum(r.input.kind == "training_log" for r in readings) > 1:
+        case.have.add("ranks")
+    return case
+
+
+def _facts(reading: Reading, number: int, catalogue: Catalogue) -> list[Fact]:
+    facts = incidents.cleaned(reading, catalogue)
+    found = detectors.find(reading.steps, facts, reading.input.path)
+    start, zoned = number * FILE_ORDER, reading.zoned is not False
+    return facts + [replace(f, order=f.order % FILE_ORDER + start, zoned=zoned) for f in found]
+
+
+def _source(reading: Reading, facts: Sequence[Fact]) -> Source:
+    first, last = reading.bounds
+    return Source(
+        reading.input.path,
+        facts,
+        reading.steps,
+        reading.input.kind == "training_log",
+        first.time if first else None,
+        last.time if last else None,
+        reading.zoned,
+        reading.stated_shift_s,
+        reading.boot,
+    )
+
+
+def _of_artefacts(facts: Sequence[Fact]) -> list[Source]:
+    paths = dict.fromkeys(fact.source for fact in facts if fact.source is not None)
+    return [Source(path, [f for f in facts if f.source == path]) for path in paths]
+
+
+def _restarts(reading: Reading, alignment: Alignment | None) -> list[Restart]:
+    shift_s = alignment.shift_s if alignment and reading.zoned is False else 0.0
+    return [
+        replace(found, time=later(found.time, shift_s), going_time=later(found.going_time, shift_s))
+        for found in restarts.find(reading)
+    ]
+
+
+def _run(readings: Sequence[Reading]) -> Run:
+    training = [r for r in readings if r.input.kind == "training_log"]
+    steps = [s.step for r in readings for s in r.steps if s.step is not None]
+    return Run(
+        next((r.job for r in training if r.job), None),
+        next((r.framework for r in training if r.framework), None),
+        next((r.world_size for r in training if r.world_size), None),
+        max(steps, default=None),
+    )
+
+
+def _on_the_line(reading: Reading, alignment: Alignment | None) -> Input:
+    first, last = (
+        None if stamp is None
+        else stamp.time if stamp.zoned or alignment is None
+        else later(stamp.time, alignment.shift_s)
+        for stamp in reading.bounds
+    )  # fmt: skip
+    return replace(reading.input, first_time=first, last_time=last)

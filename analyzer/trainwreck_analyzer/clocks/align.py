@@ -1,0 +1,313 @@
+"""Decides for each file what to add to its clock, and from what that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
+
+from trainwreck_analyzer.boot import Boot
+from trainwreck_analyzer.clock import FARTHEST_ZONE_S
+from trainwreck_analyzer.clocks import marks, match
+from trainwreck_analyzer.clocks.marks import Mark
+from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.series import Step
+
+Kind = Literal["utc", "local", "boot", "none"]
+By = Literal[
+    "stated", "neighbour", "boot record", "recorded boot", "recorder", "events", "order", "same",
+    "alone",
+]  # fmt: skip
+NEAR = timedelta(minutes=10)
+"""Logs of one run that name no zone and lie no further apart than this show the same clock."""
+_NOTABLE_S = 0.0015
+_ORDER_MAX_S = 60.0
+_ORDER_EARLY_S = 2.0
+_HOUR_S = 3600
+_MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file with what it says."""
+
+    path: str
+    facts: Sequence[Fact]
+    steps: Sequence[Step] = ()
+    training: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+    zoned: bool | None = None
+    """Whether its wall clock names its zone; None: there is none, or only facts tell."""
+    stated_shift_s: int | None = None
+    boot: Boot | None = None
+
+    @property
+    def clock(self) -> Kind:
+        """The clock that its times come from."""
+        times = [f for f in self.facts if f.time is not None]
+        if any(not f.zoned for f in times) or (not times and self.zoned is False):
+            return "local"
+        if times or self.zoned:
+            return "utc"
+        return "boot" if any(marks.monotonic_s(f) is not None for f in self.facts) else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What to add to the times of one file."""
+
+    clock: Kind
+    shift_s: float | None
+    """To its wall clock, or to its seconds since boot; None: nothing is known."""
+    skew_s: float
+    by: By
+    with_: str = ""
+    """The file or the recorder whose clock it was compared with."""
+    events: int = 0
+
+
+class Recorder(Protocol):
+    """The recorder's data."""
+
+    def seen(self, source: Source) -> Sequence[Mark]:
+        """The events of a file that were recorded too."""
+        ...
+
+    def only_boot_s(self) -> float | None:
+        """When the machine booted, s since 1970; None where that cannot be the file's boot."""
+        ...
+
+
+def align(
+    sources: Sequence[Source],
+    recorder: Recorder | None,
+    initiates: Callable[[Fact], bool],
+) -> dict[str, Alignment]:
+    """The alignment of each file by its path; a file without any clock is left out.
+
+    Args:
+        sources: All files.
+        recorder: None: there is no data of one.
+        initiates: Whether a fact by itself shows that something went wrong.
+    """
+    work = _Work([s for s in sources if s.clock != "none"], initiates)
+    for source in work.sources:
+        work.by_itself(source)
+    if recorder is not None:
+        for source in work.sources:
+            work.by_recorder(source, recorder)
+    work.spread()
+    if not work.told():
+        work.choose()
+        work.spread()
+    for source in work.sources:
+        alone = len(work.sources) == 1 and source.clock == "local"
+        unknown = Alignment(source.clock, 0.0 if alone else None, 0.0, "alone")
+        work.found.setdefault(source.path, unknown)
+    return work.found
+
+
+class _Work:
+    def __init__(self, sources: Sequence[Source], initiates: Callable[[Fact], bool]) -> None:
+        self.sources = sources
+        self.found: dict[str, Alignment] = {}
+        self._initiates = initiates
+        self._marks: dict[str, list[Mark]] = {}
+
+    def by_itself(self, source: Source) -> None:
+        """A zone that the file states, or its own record of the boot."""
+        if source.clock == "utc":
+            self.found[source.path] = Alignment("utc", 0.0, 0.0, "stated")
+        elif source.clock == "local" and source.stated_shift_s is not None:
+            shift_s = float(source.stated_shift_s)
+            self.found[source.path] = Alignment("local", shift_s, 0.0, "neighbour")
+        elif source.clock == "boot" and source.boot and source.boot.utc_s is not None:
+            self.found[source.path] = Alignment("boot", source.boot.utc_s, 0.0, "boot record")
+
+    def by_recorder(self, source: Source, recorder: Recorder) -> None:
+        """The recorder saw what the file tells of, or the boot that it counts from."""
+        known = self.found.get(source.path)
+        seen = recorder.seen(source)
+        if known is not None and known.clock == "utc":
+            found = match.same_clock(self.marks(source), seen)
+        else:
+            found = self._compare(source, seen)
+        if found is not None:
+            self._take(source, found, "recorder", "the recorder")
+        elif known is None and source.clock == "boot":
+            boot_s = recorder.only_boot_s()
+            if boot_s is not None:
+                self.found[source.path] = Alignment("boot", boot_s, 0.0, "recorded boot")
+
+    def spread(self) -> None:
+        """Files take their alignment from files that have one, until none is left that can."""
+        changed = True
+        while changed:
+            changed = False
+            for source in self.sources:
+                if source.path not in self.found and self._from_others(source):
+                    changed = True
+        self._correct_skews()
+
+    def told(self) -> bool:
+        """Whether something that went wrong stands on the line of UTC already."""
+        return any(
+            s.path in self.found and any(self._initiates(f) for f in s.facts) for s in self.sources
+        )
+
+    def choose(self) -> None:
+        """No file with a fault names its zone: the run's own clock is the line, as it stands."""
+        local = [s for s in self.sources if s.clock == "local" and s.path not in self.found]
+        local.sort(key=lambda s: (not s.training, -len(s.steps)))
+        if local:
+            self.found[local[0].path] = Alignment("local", 0.0, 0.0, "alone")
+
+    def marks(self, source: Source) -> list[Mark]:
+        """The events of a file on its own clock."""
+        known = self._marks.get(source.path)
+        if known is None:
+            boot = source.clock == "boot"
+            known = list(marks.of_facts(source.facts, boot=boot))
+            if not boot:
+                known += marks.of_steps(source.steps)
+            self._marks[source.path] = known
+        return known
+
+    def _compare(self, source: Source, other: Iterable[Mark]) -> match.Match | None:
+        compare = match.since_boot if source.clock == "boot" else match.wall
+        return compare(self.marks(source), other)
+
+    def _take(self, source: Source, seen: match.Match, by: By, with_: str) -> None:
+        self.found[source.path] = Alignment(
+            source.clock, seen.shift_s, seen.skew_s, by, with_, seen.events
+        )
+
+    def _from_others(self, source: Source) -> bool:
+        others = [s for s in self.sources if s.path in self.found]
+        best: tuple[match.Match, Source] | None = None
+        for other in others:
+            seen = self._compare(source, self._shifted(other, like=source))
+            if seen and (
+                best is None or (seen.exact, seen.events) > (best[0].exact, best[0].events)
+            ):
+                best = seen, other
+        if best is not None:
+            self._take(source, best[0], "events", best[1].path)
+            return True
+        return self._same_run(source, others) or self._in_order(source, others)
+
+    def _shifted(self, other: Source, like: Source) -> list[Mark]:
+        """The events of an aligned file in UTC; steps only where the clocks differ in kind."""
+        shift_s = self.found[other.path].shift_s or 0.0
+        steps = other.clock == "utc" and like.clock == "local"
+        return [
+            replace(mark, at_s=mark.at_s + shift_s)
+            for mark in self.marks(other)
+            if steps or mark.key[0] != "step"
+        ]
+
+    def _same_run(self, source: Source, others: Sequence[Source]) -> bool:
+        """Logs of one run that name no zone show one clock, where they lie side by side."""
+        if source.clock != "local" or not source.training:
+            return False
+        for other in others:
+            if other.clock != "local" or not other.training or not _side_by_side(source, other):
+                continue
+            known = self.found[other.path]
+            self.found[source.path] = Alignment("local", known.shift_s, 0.0, "same", other.path)
+            return True
+        return False
+
+    def _in_order(self, source: Source, others: Sequence[Source]) -> bool:
+        """A fault that the kernel tells of, and what the run complains of within a minute."""
+        if source.clock != "local":
+            return False
+        for other in others:
+            if other.clock == "boot" or source.training == other.training:
+                continue
+            shift_s = self.found[other.path].shift_s or 0.0
+            hours = self._hours(source, other, shift_s)
+            if 0 in hours or len(hours) == 1:
+                zone_s = 0.0 if 0 in hours else float(hours.pop())
+                self.found[source.path] = Alignment("local", zone_s, 0.0, "order", other.path, 1)
+                return True
+        return False
+
+    def _hours(self, source: Source, other: Source, shift_s: float) -> set[int]:
+        """Whole hours to add to one clock so that a fault comes just before the complaint."""
+        run, host = (source, other) if source.training else (other, source)
+        complaints = [f for f in run.facts if f.evidence == "log" and self._initiates(f) and f.time]
+        faults = [f for f in host.facts if f.evidence == "kernel" and self._initiates(f) and f.time]
+        if not complaints or not faults:
+            return set()
+        first_s = min(began_s(f) for f in complaints)
+        hours: set[int] = set()
+        for fault in faults[:_MOST_FAULTS]:
+            later_s = first_s - (fault.time.timestamp() if fault.time else 0.0)
+            later_s += shift_s if run is other else -shift_s
+            hour_s = int((later_s + _ORDER_EARLY_S) // _HOUR_S) * _HOUR_S
+            if later_s - hour_s <= _ORDER_MAX_S and abs(hour_s) <= FARTHEST_ZONE_S:
+                hours.add(hour_s if run is other else -hour_s)
+        return hours
+
+    def _correct_skews(self) -> None:
+        """Clocks that name their zone and are wrong all the same, by what they both tell of."""
+        stated = [s for s in self.sources if self._by(s) == "stated"]
+        for place, source in enumerate(stated):
+            for other in stated[:place]:
+                seen = match.same_clock(self.marks(source), self._shifted(other, like=source))
+                if seen is not None and abs(seen.skew_s) > _NOTABLE_S:
+                    self._take(source, seen, "events", other.path)
+                    break
+
+    def _by(self, source: Source) -> By | None:
+        known = self.found.get(source.path)
+        return known.by if known else None
+
+
+def _side_by_side(one: Source, other: Source) -> bool:
+    if one.first is None or one.last is None or other.first is None or other.last is None:
+        return False
+    return one.first - NEAR <= other.last and other.first - NEAR <= one.last
+
+
+def began_s(fact: Fact) -> float:
+    """When what a line complains of began: a timeout is told of after all its waiting."""
+    at_s = fact.time.timestamp() if fact.time else 0.0
+    found = marks.WAITED.search(fact.text)
+    return at_s - int(found[1]) / 1000 if found else at_s
+
+
+def moved(fact: Fact, alignment: Alignment | None) -> Fact:
+    """The fact with its time on the common line; without one where none is known."""
+    if alignment is None:
+        return fact
+    if alignment.shift_s is None:
+        return replace(fact, time=None, order=fact.order + NOT_COMPARED)
+    if alignment.clock == "boot":
+        since_boot_s = marks.monotonic_s(fact)
+        if fact.time is not None or since_boot_s is None:
+            return fact
+        return replace(fact, time=_at(alignment.shift_s + since_boot_s))
+    zone_is_known = fact.zoned and alignment.clock == "local"
+    return fact if zone_is_known else replace(fact, time=later(fact.time, alignment.shift_s))
+
+
+NOT_COMPARED = 1 << 60
+"""Added to the order of facts whose time cannot be compared: they are never called the first."""
+
+
+def later(time: datetime | None, seconds: float | None) -> datetime | None:
+    """A time moved; None where there is none, or no calendar reaches so far."""
+    if time is None or seconds is None:
+        return None
+    try:
+        return time + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def _at(seconds: float) -> datetime | None:
+    return later(datetime.fromtimestamp(0, UTC), seconds)

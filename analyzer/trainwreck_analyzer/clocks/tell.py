@@ -1,0 +1,103 @@
+"""Says in one line how the clocks were put together, and which could not be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from trainwreck_analyzer.clocks.align import Alignment, later
+
+_MOST_TOLD = 4
+_NOTABLE_S = 0.05
+
+
+def stated(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> str:
+    """One sentence on the clocks of some files; empty where there is nothing to say."""
+    wanted = [path for path in dict.fromkeys(paths) if path in alignments]
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in wanted:
+        told = _told(alignments[path], alone=len(wanted) == 1)
+        if told:
+            groups[told].append(path)
+    if not groups:
+        return ""
+    parts = [f"{_names(files)} {told}" for told, files in groups.items()]
+    if len(parts) > _MOST_TOLD:
+        parts = [*parts[:_MOST_TOLD], f"{len(parts) - _MOST_TOLD} more likewise"]
+    return f"Clocks: {'; '.join(parts)}."
+
+
+def not_compared(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> list[str]:
+    """A sentence for each group of files that nothing ties to the others."""
+    lost: dict[str, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        known = alignments.get(path)
+        if known is not None and known.shift_s is None:
+            lost[known.clock].append(path)
+    return [
+        f"{_names(files)}: {_WHY[clock]}, and no event in it is told by another file or the"
+        " recorder: its times are not compared with theirs."
+        for clock, files in lost.items()
+    ]
+
+
+_WHY = {
+    "boot": "it counts seconds since boot",
+    "local": "its times name no zone",
+}
+
+
+def _told(alignment: Alignment, *, alone: bool) -> str:
+    """What is said of one file's clock; nothing where it goes without saying."""
+    shift_s = alignment.shift_s
+    if shift_s is None or (alone and alignment.by in ("alone", "same", "order")):
+        return ""
+    skew = _skew(alignment)
+    if alignment.clock == "boot":
+        at = later(datetime.fromtimestamp(0, UTC), shift_s)
+        when = f" at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+        return f"counts from the boot{when}, {_how(alignment)}"
+    if alignment.clock == "utc":
+        return f"is {skew} {_how(alignment)}" if skew else ""
+    if alignment.by == "alone":
+        return "names no zone and is taken as UTC, as nothing says otherwise"
+    zone = f"stands at UTC{_zone(shift_s - alignment.skew_s)} {_how(alignment)}"
+    if skew:
+        return f"{zone} and is {skew}"
+    return f"{zone}, no skew" if alignment.by in ("events", "recorder") else zone
+
+
+def _how(alignment: Alignment) -> str:
+    events = f"{alignment.events} event{'s' * (alignment.events != 1)}"
+    other = PurePath(alignment.with_).name or alignment.with_
+    return {
+        "neighbour": "by its own lines that name the zone",
+        "boot record": "by its own record of the boot",
+        "recorded boot": "by the recorder's record of it",
+        "recorder": f"by {events} that the recorder saw",
+        "events": f"by {events} shared with {other}",
+        "order": f"as the kernel's fault and the run's complaint in it and {other} are then less"
+        " than a minute apart",
+        "same": f"taken to be the clock of {other} beside it",
+    }.get(alignment.by, "")
+
+
+def _skew(alignment: Alignment) -> str:
+    if abs(alignment.skew_s) < _NOTABLE_S:
+        return ""
+    side = "slow" if alignment.skew_s > 0 else "fast"
+    return f"{abs(alignment.skew_s):.1f} s {side}"
+
+
+def _zone(shift_s: float) -> str:
+    """The zone of a clock to which ``shift_s`` must be added."""
+    minutes = round(-shift_s / 60)
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+
+
+def _names(files: list[str]) -> str:
+    names = [PurePath(path).name for path in files]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,0 +1,280 @@
+"""Files whose clocks differ are put on one UTC line, or it is said that they are not."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trainwreck_analyzer import clock
+from trainwreck_analyzer.boot import Boot
+from trainwreck_analyzer.clock import Clock, stated_shift_s
+from trainwreck_analyzer.clocks import match
+from trainwreck_analyzer.clocks.marks import Mark
+from trainwreck_analyzer.diagnose import diagnose
+from trainwreck_analyzer.verdict import Diagnosis, Incident
+
+KILL = datetime(2026, 11, 20, 9, 2, 1, tzinfo=UTC)
+"""When the kernel killed the rank, in UTC."""
+BOOT = KILL - timedelta(seconds=81_234.5)
+OOM = (
+    "Memory cgroup out of memory: Killed process 4721 (python) total-vm:90281728kB,"
+    " anon-rss:67108864kB, file-rss:1024kB, shmem-rss:0kB, UID:1000 pgtables:140000kB"
+    " oom_score_adj:0"
+)
+XID = "NVRM: Xid (PCI:0000:9b:00): 79, pid=4721, name=python, GPU has fallen off the bus."
+NFS = "nfs: server fs1 not responding, still trying"
+
+
+def training(hours: float, *, skew_s: float = 0.0) -> str:
+    """A log of the run that dies at ``KILL``, on a clock that names no zone."""
+
+    def at(seconds: float) -> datetime:
+        return KILL + timedelta(hours=hours, seconds=seconds + skew_s)
+
+    steps = "".join(
+        f"{at(n - 120):%Y-%m-%d %H:%M:%S},000 INFO step {n} loss {2.5 - n / 1000:.4f}\n"
+        for n in range(1, 120)
+    )
+    return steps + (
+        "============================================================\n"
+        "train.py FAILED\n"
+        "------------------------------------------------------------\n"
+        "Root Cause (first observed failure):\n"
+        "[0]:\n"
+        f"  time      : {at(2):%Y-%m-%d_%H:%M:%S}\n"
+        "  host      : node7\n"
+        "  rank      : 2 (local_rank: 2)\n"
+        "  exitcode  : -9 (pid: 4721)\n"
+        "  error_file: <N/A>\n"
+        "  traceback : Signal 9 (SIGKILL) received by PID 4721\n"
+        "============================================================\n"
+    )
+
+
+def dmesg(*lines: tuple[float, str]) -> str:
+    return "".join(f"[{seconds:12.6f}] {text}\n" for seconds, text in lines)
+
+
+def journal(*lines: tuple[datetime, str]) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "MESSAGE": text,
+                "__REALTIME_TIMESTAMP": str(int(time.timestamp() * 1e6)),
+                "__MONOTONIC_TIMESTAMP": str(int((time - BOOT).total_seconds() * 1e6)),
+                "_HOSTNAME": "node7",
+                "_TRANSPORT": "kernel",
+            }
+        )
+        + "\n"
+        for time, text in lines
+    )
+
+
+def told(tmp_path: Path, **files: str) -> Diagnosis:
+    """The diagnosis of some files, named after the arguments."""
+    for name, text in files.items():
+        (tmp_path / f"{name}.log").write_text(text)
+    return diagnose([tmp_path / f"{name}.log" for name in files])
+
+
+def only(found: Diagnosis) -> Incident:
+    (incident,) = found.incidents
+    return incident
+
+
+def times(incident: Incident) -> dict[str, datetime | None]:
+    """Time of the first evidence out of each file."""
+    return {
+        Path(e.source).stem: e.time
+        for h in reversed(incident.hypotheses)
+        for e in reversed(h.evidence)
+        if e.source is not None
+    }
+
+
+def test_three_clocks_come_on_one_line(tmp_path: Path) -> None:
+    """Local time, seconds since boot, UTC: the dmesg has its boot from the journal's line."""
+    found = told(
+        tmp_path,
+        train=training(+9),
+        dmesg=dmesg((10.0, "usb 1-1: new device"), (81_234.5, OOM)),
+        journal=journal((KILL, OOM)),
+    )
+    incident = only(found)
+    assert incident.verdict.cause == "host_oom"
+    assert times(incident)["dmesg"] == KILL
+    assert times(incident)["journal"] == KILL
+    assert times(incident)["train"] == KILL + timedelta(seconds=2)
+    assert "train.log stands at UTC+09:00" in incident.verdict.summary
+    assert "dmesg.log counts from the boot at 2026-11-19 10:28:06 UTC" in incident.verdict.summary
+    assert "\n" not in incident.verdict.summary
+    assert found.inputs[0].last_time == KILL + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("hours", [-8, -3.5, 0, 1, 5.75, 14])
+@pytest.mark.parametrize("skew_s", [0.0, -7.0, 95.0])
+def test_a_zone_is_found_by_the_end_of_one_process(
+    tmp_path: Path, hours: float, skew_s: float
+) -> None:
+    """A report comes after the death: 2 s here. A clock that says earlier is at least so slow."""
+    incident = only(
+        told(tmp_path, train=training(hours, skew_s=skew_s), journal=journal((KILL, OOM)))
+    )
+    assert times(incident)["journal"] == KILL
+    assert incident.end is not None
+    assert incident.end - KILL == timedelta(seconds=max(0, 2 + skew_s))
+    assert ("5.0 s slow" in incident.verdict.summary) == (skew_s == -7.0)
+
+
+def test_lines_that_name_the_zone_date_those_beside_them(tmp_path: Path) -> None:
+    head = f"{KILL + timedelta(hours=2, seconds=-121):%Y-%m-%dT%H:%M:%S}+02:00 job starts\n"
+    found = told(tmp_path, train=head + training(+2), journal=journal((KILL, NFS)))
+    assert "UTC+02:00 by its own lines that name the zone" in only(found).verdict.summary
+    assert only(found).end == KILL + timedelta(seconds=2)
+
+
+def test_a_kernel_log_dates_itself_by_its_record_of_the_boot(tmp_path: Path) -> None:
+    epoch = int((BOOT + timedelta(seconds=1)).timestamp())
+    rtc = f"rtc_cmos 00:01: setting system clock to 2026-11-19T10:28:07 UTC ({epoch})"
+    incident = only(told(tmp_path, dmesg=dmesg((1.5, rtc), (81_234.5, XID))))
+    assert incident.start is not None
+    assert abs(incident.start - KILL) <= timedelta(seconds=1)
+    assert "by its own record of the boot" in incident.verdict.summary
+
+
+def test_an_audit_record_tells_the_boot_more_exactly(tmp_path: Path) -> None:
+    at_s = (BOOT + timedelta(seconds=12.25)).timestamp()
+    audit = f"audit: type=1400 audit({at_s:.3f}:2): apparmor=status"
+    incident = only(told(tmp_path, dmesg=dmesg((12.25, audit), (81_234.5, XID))))
+    assert incident.start == KILL
+
+
+def test_two_boots_in_one_file_are_not_dated_by_one_record(tmp_path: Path) -> None:
+    audit = f"audit: type=1400 audit({BOOT.timestamp():.3f}:2): x"
+    text = dmesg((900.0, "usb 1-1: new device"), (0.5, audit), (900.0, audit), (2.0, audit))
+    incident = only(told(tmp_path, dmesg=text + dmesg((81_234.5, XID))))
+    assert incident.start is None
+
+
+def test_the_skew_of_two_clocks_that_name_their_zone_is_said(tmp_path: Path) -> None:
+    late = KILL + timedelta(seconds=42.5)
+    text = f"{late:%Y-%m-%dT%H:%M:%S.%f}+00:00 node7 kernel: {XID}\n"
+    incident = only(told(tmp_path, journal=journal((KILL, XID)), syslog=text))
+    assert (
+        "syslog.log is 42.5 s fast by 1 event shared with journal.log" in incident.verdict.summary
+    )
+    assert (incident.start, incident.end) == (KILL, KILL)
+
+
+def test_the_first_cause_is_the_first_in_aligned_time(tmp_path: Path) -> None:
+    """As they stand the disk was full nine hours after the GPU was lost; in truth before it."""
+    full = KILL + timedelta(hours=9, seconds=-60)
+    lost = KILL + timedelta(hours=9, seconds=3)
+    log = (
+        f"{full:%Y-%m-%d %H:%M:%S},000 ERROR OSError: [Errno 28] No space left on device\n"
+        f"{lost:%Y-%m-%d %H:%M:%S},000 ERROR exitcode : -9 (pid: 4721)\n"
+    )
+    incident = only(told(tmp_path, train=log, journal=journal((KILL, XID))))
+    assert incident.start == KILL - timedelta(seconds=60)
+    assert incident.end == KILL + timedelta(seconds=3)
+
+
+def test_what_nothing_aligns_is_not_compared_and_that_is_said(tmp_path: Path) -> None:
+    log = "2026-11-20 18:00:00,000 ERROR OSError: [Errno 28] No space left on device\n"
+    found = told(tmp_path, train=log, dmesg=dmesg((500.0, XID)), journal=journal((KILL, XID)))
+    incident = only(found)
+    assert times(incident)["train"] is None
+    assert found.inputs[0].first_time is None
+    assert any("train.log" in line and "not compared" in line for line in incident.not_measured)
+    assert times(incident)["dmesg"] == KILL
+
+
+def test_seconds_since_boot_without_a_boot_are_not_dated(tmp_path: Path) -> None:
+    found = told(
+        tmp_path, train=training(0), dmesg=dmesg((500.0, NFS), (900.0, XID.replace("4721", "9")))
+    )
+    assert times(only(found)).get("dmesg") is None
+    assert any("counts seconds since boot" in line for line in only(found).not_measured)
+
+
+def test_ranks_side_by_side_share_a_clock_and_take_the_zone_of_one(tmp_path: Path) -> None:
+    other = training(+9).split("=====")[0] + (
+        f"{KILL + timedelta(hours=9, seconds=5):%Y-%m-%d %H:%M:%S},000 ERROR RuntimeError: "
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer\n"
+    )
+    found = told(tmp_path, rank0=other, rank2=training(+9), journal=journal((KILL, OOM)))
+    assert found.inputs[0].last_time == KILL + timedelta(seconds=5)
+    assert only(found).verdict.cause == "host_oom"
+
+
+def test_one_log_without_a_zone_is_taken_as_it_stands(tmp_path: Path) -> None:
+    incident = only(told(tmp_path, train=training(0)))
+    assert incident.end == KILL + timedelta(seconds=2)
+    assert "Clocks" not in incident.verdict.summary
+
+
+@given(
+    st.integers(-56, 56),
+    st.floats(-100, 100),
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=20, unique=True),
+)
+def test_a_shared_event_gives_zone_and_skew(quarters: int, skew_s: float, at: list[float]) -> None:
+    own = [Mark(("kernel", "x", str(i)), t - quarters * 900 - skew_s) for i, t in enumerate(at)]
+    other = [Mark(("kernel", "x", str(i)), t) for i, t in enumerate(at)]
+    found = match.wall(own, other)
+    assert found is not None
+    assert found.shift_s == pytest.approx(quarters * 900 + skew_s, abs=0.002)
+    assert found.skew_s == pytest.approx(skew_s, abs=0.002)
+
+
+@given(
+    st.floats(0, 2e9),
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 60)), min_size=1, max_size=20),
+)
+def test_a_boot_is_never_put_after_what_reports_allow(
+    boot_s: float, deaths: list[tuple[float, float]]
+) -> None:
+    own = [Mark(("death", str(i)), at) for i, (at, _) in enumerate(deaths)]
+    other = [Mark(("death", str(i)), boot_s + at + late, late=True) for i, (at, late) in
+             enumerate(deaths)]  # fmt: skip
+    found = match.since_boot(own, other)
+    assert found is not None
+    least = min(late for _, late in deaths)
+    assert found.shift_s == pytest.approx(boot_s + least, abs=0.01)
+
+
+_KEYS = st.tuples(st.sampled_from(["death", "kernel", "step"]), st.sampled_from("abc"))
+_MARKS = st.lists(st.builds(Mark, _KEYS, st.floats(-1e12, 1e12), st.booleans()), max_size=30)
+
+
+@given(_MARKS, _MARKS)
+@settings(max_examples=200)
+def test_any_marks_can_be_compared(own: list[Mark], other: list[Mark]) -> None:
+    for compare in (match.wall, match.same_clock, match.since_boot):
+        found = compare(own, other)
+        assert found is None or found.events >= 1
+        if found is not None and compare is match.wall:
+            assert abs(found.skew_s) <= match.LARGEST_SKEW_S
+            assert abs(found.shift_s - found.skew_s) <= clock.FARTHEST_ZONE_S
+
+
+@given(st.lists(st.text(max_size=60)))
+def test_any_lines_may_name_a_zone(lines: list[str]) -> None:
+    reader = Clock()
+    stamps = [stamp for line in lines if (stamp := reader.stamp(line)) is not None]
+    shift_s = stated_shift_s(stamps)
+    assert shift_s is None or shift_s % clock.ZONE_STEP_S == 0
+
+
+@given(st.lists(st.tuples(st.text(max_size=80), st.floats(0, 1e9))))
+def test_any_kernel_line_may_tell_of_the_boot(lines: list[tuple[str, float]]) -> None:
+    boot = Boot()
+    for text, at_s in lines:
+        boot.saw(at_s)
+        boot.feed(text, at_s)
+    assert boot.utc_s is None or not boot.several
