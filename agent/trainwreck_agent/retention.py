@@ -1,63 +1,111 @@
-"""Deletes the oldest segments, by age and by bytes, but none around a pinned incident.
+"""Deletes what is too old or too much, oldest first, but nothing around a pinned incident.
 
-A span goes as a whole: by age when its newest row is too old, by bytes oldest first until what is
-left fits. Its marker goes now, and its rows with it; its files go with the next ``seal.clean``,
-when no query reads them any more. A file ``incidents/ID.pin`` pins what was recorded around the
-incident of that name.
+A span goes as a whole where no row of it may stay; its marker goes now, and its rows with it; its
+files go with the next ``seal.clean``, when no query reads them any more. Where a limit cuts a span,
+it is written again without what must go, as soon as that is a good part of it: no row goes before
+its time, and none stays longer than an eighth of a span beyond it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 
 import duckdb
 
-from trainwreck_agent import seal, views
+from trainwreck_agent import pins, seal, views
 from trainwreck_agent.layout import Layout, Span
 
 log = logging.getLogger("trainwreck.seal")
 
-BEFORE_US = 3_600_000_000
-AFTER_US = 600_000_000
-"""What is kept around a pinned incident: an hour before it, ten minutes after it."""
 DAY_US = 86_400_000_000
+CUT_SHARE = 8
+"""A span is written again when an eighth of its rows must go: one of a day, every three hours."""
+BYTES_SHARE = 4
+"""By bytes, quarters of a span go, so that it is not written again every quarter of an hour."""
 
 
 def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> list[Span]:
-    """Delete spans that are too old or too many; those that went. 0: no such limit."""
-    spans = [span for span in seal.in_force(layout.spans()) if span.settled]
-    limit_us = now_us - int(retain_days * DAY_US) if retain_days else None
+    """Delete rows that are too old or too many; the spans that went. 0: no such limit."""
+    spans = seal.in_force(layout.spans())
+    limit_us = now_us - int(retain_days * DAY_US) if retain_days else 0
     sizes = {span: seal.size_bytes(layout, span) for span in spans}
     left_bytes = sum(sizes.values()) + _unsealed_bytes(layout)
+    windows = pins.windows(layout)
     gone = []
-    windows = pinned(layout)
     for span in spans:
-        too_many = max_bytes and left_bytes > max_bytes
-        if not too_many and limit_us is None:
-            break
+        excess_bytes = left_bytes - max_bytes if max_bytes else 0
+        if not span.settled or (excess_bytes <= 0 and not limit_us):
+            continue
         first_us, last_us = times(layout, span)
-        if not too_many and limit_us is not None and last_us >= limit_us:
+        before_us = limit_us
+        if excess_bytes > 0:
+            before_us = max(limit_us, _cut_us(first_us, last_us, excess_bytes / sizes[span]))
+        share = doomed_share(layout, span, before_us, windows) if before_us > first_us else 0.0
+        if share == 1.0:
+            for name in span.markers:
+                (layout.sealed / name).unlink(missing_ok=True)
+            gone.append(span)
+        elif share >= 1 / CUT_SHARE or (excess_bytes > 0 and share > 0):
+            seal.cut(layout, span, f"NOT ({_doomed(before_us, windows)})")
+        else:
             continue
-        if any(start <= last_us and first_us <= end for start, end in windows):
-            continue
-        for name in span.markers:
-            (layout.sealed / name).unlink(missing_ok=True)
-        left_bytes -= sizes[span]
-        gone.append(span)
+        left_bytes -= int(sizes[span] * share)
     layout.sync_folder(layout.sealed)
     return gone
+
+
+def excess_bytes(layout: Layout, max_bytes: int) -> int:
+    """How much more is kept than allowed, because it is pinned; 0: nothing, or no limit."""
+    if not max_bytes or not pins.names(layout):
+        return 0
+    spans = seal.in_force(layout.spans())
+    kept = sum(seal.size_bytes(layout, span) for span in spans) + _unsealed_bytes(layout)
+    return max(0, kept - max_bytes)
+
+
+def _cut_us(first_us: int, last_us: int, share: float) -> int:
+    """The time before which that share of a span lies, rounded up; beyond its end for all of it."""
+    quarters = math.ceil(share * BYTES_SHARE)
+    return first_us + (last_us - first_us) * quarters // BYTES_SHARE + (quarters >= BYTES_SHARE)
+
+
+def _doomed(before_us: int, windows: list[tuple[int, int]]) -> str:
+    """SQL condition: a row is older than that and in none of the windows."""
+    outside = "".join(f" AND epoch_us(ts) NOT BETWEEN {a} AND {b}" for a, b in windows)
+    return f"epoch_us(ts) < {before_us}{outside}"
+
+
+def _every_ts(layout: Layout, span: Span) -> str | None:
+    """SELECT of the times of all rows of a span; None: it has no files."""
+    files = [views.quote(str(path)) for path in seal.segments(layout, span)]
+    return " UNION ALL ".join(f"SELECT ts FROM read_parquet({f})" for f in files) or None
+
+
+def doomed_share(
+    layout: Layout, span: Span, before_us: int, windows: list[tuple[int, int]]
+) -> float:
+    """Share of a span's rows that must go, 0 … 1; 1 too where it has none."""
+    every = _every_ts(layout, span)
+    if every is None:
+        return float(span.active_us < before_us)
+    condition = _doomed(before_us, windows)
+    connection = duckdb.connect(":memory:", config={"threads": 1})
+    ((count, doomed),) = connection.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE {condition}) FROM ({every})"
+    ).fetchall()
+    return float(doomed / count) if count else float(span.active_us < before_us)
 
 
 def times(layout: Layout, span: Span) -> tuple[int, int]:
     """Time of a span's oldest and newest row, µs since 1970; that of its sealing if it has none.
 
-    A row can be older than its span (a kernel line of hours ago) and is then what pins it. None is
-    newer than the sealing, unless the clock was wrong.
+    A row can be older than its span (a kernel line of hours ago). None is newer than the sealing,
+    unless the clock was wrong.
     """
-    files = [views.quote(str(path)) for path in seal.segments(layout, span)]
-    if not files:
+    every = _every_ts(layout, span)
+    if every is None:
         return span.active_us, span.active_us
-    every = " UNION ALL ".join(f"SELECT ts FROM read_parquet({file})" for file in files)
     found = duckdb.connect(":memory:", config={"threads": 1}).execute(
         f"SELECT epoch_us(min(ts)), epoch_us(max(ts)) FROM ({every})"
     )
@@ -65,27 +113,6 @@ def times(layout: Layout, span: Span) -> tuple[int, int]:
     if first_us is None:
         return span.active_us, span.active_us
     return first_us, min(last_us, span.active_us)
-
-
-def pinned(layout: Layout) -> list[tuple[int, int]]:
-    """Start and end (µs since 1970) of what is kept around each pinned incident.
-
-    Everything, where a pin stands for an incident whose time cannot be read.
-    """
-    return [_window(layout, pin.stem) for pin in sorted(layout.incidents.glob("*.pin"))]
-
-
-def _window(layout: Layout, name: str) -> tuple[int, int]:
-    """The line of an incident is ``incident<TAB>ts_us<TAB>id<TAB>ended_us<TAB>…``."""
-    path = layout.incidents / f"{name}.tsv"
-    try:
-        cells = path.read_text("utf-8", "replace").split("\t")
-        start_us = int(cells[1])
-        end_us = int(cells[3]) if cells[3] else start_us
-    except (OSError, ValueError, IndexError):
-        log.error("%s: the time of a pinned incident is not there; nothing is deleted", path)
-        return 0, 1 << 62
-    return start_us - BEFORE_US, max(start_us, end_us) + AFTER_US
 
 
 def _unsealed_bytes(layout: Layout) -> int:

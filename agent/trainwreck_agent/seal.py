@@ -21,6 +21,7 @@ import duckdb
 from trainwreck_agent import log_position, retention, store, views
 from trainwreck_agent.layout import DataDirectoryError, Layout, Span
 from trainwreck_agent.schema import Table, tables
+from trainwreck_agent.sealer import PINNED_CODE
 
 log = logging.getLogger("trainwreck.seal")
 
@@ -65,13 +66,16 @@ def seal(layout: Layout, through: int) -> Span | None:
     return _publish(layout, span)
 
 
-def merge(layout: Layout, max_bytes: int = 0) -> Span | None:
+def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | None:
     """Make one segment of the oldest run of small ones; None: there are not enough of them.
 
-    None too where it would be more than an eighth of ``max_bytes``: retention deletes segments.
+    None too where it would be more than an eighth of what may be kept: retention deletes segments.
     """
     run = _run_to_merge(in_force(layout.spans()))
     if not run or (max_bytes and sum(size_bytes(layout, part) for part in run) > max_bytes // 8):
+        return None
+    age_us = run[-1].active_us - run[0].active_us
+    if retain_days and age_us > retain_days * retention.DAY_US / 8:
         return None
     span = Span(run[0].first, run[-1].last, _active_us(layout))
     connection = _database(layout)
@@ -83,6 +87,19 @@ def merge(layout: Layout, max_bytes: int = 0) -> Span | None:
             _write(connection, layout, table, span, query)
     connection.close()
     return _publish(layout, span)
+
+
+def cut(layout: Layout, span: Span, kept: str) -> Span:
+    """Replace a segment by one with only the rows for which an SQL condition holds."""
+    made = Span(span.first, span.last, _active_us(layout))
+    connection = _database(layout)
+    for table in tables().values():
+        path = layout.segment_path(table.name, span)
+        if path.exists():
+            rows = f"FROM read_parquet({views.quote(str(path))}) WHERE {kept}"
+            _write(connection, layout, table, made, f"SELECT * EXCLUDE (segment) {rows}")
+    connection.close()
+    return _publish(layout, made)
 
 
 def in_force(spans: Iterable[Span]) -> list[Span]:
@@ -280,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps: list[Callable[[], object]] = [
         lambda: drop_future(layout),
         lambda: seal(layout, options.through),
-        lambda: merge(layout, options.max_bytes),
+        lambda: merge(layout, options.max_bytes, options.retain_days),
         lambda: clean(layout, now_us),
         lambda: retention.retain(layout, *limits, now_us),
     ]
@@ -293,7 +310,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, DataDirectoryError) as error:
         log.error("%s", error)
         return 1
-    return _run(layout, steps)
+    failed = _run(layout, steps)
+    return failed or PINNED_CODE * bool(retention.excess_bytes(layout, options.max_bytes))
 
 
 def _alone(layout: Layout, *, wait: bool) -> bool:

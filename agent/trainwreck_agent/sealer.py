@@ -17,6 +17,8 @@ ROTATE_EVERY_S = 900.0
 ROTATE_AT_BYTES = 16 << 20
 CLEAN_AFTER_S = 120.0
 NICE = 19
+PINNED_CODE = 3
+"""Exit code of the child: pinned incidents hold more than the limit of bytes allows."""
 
 
 class Sealer:
@@ -84,6 +86,8 @@ class Sealer:
             return []
         self._pid = 0
         code = os.waitstatus_to_exitcode(status)
+        if code == PINNED_CODE:
+            return [_health("pinned incidents hold more than --max-bytes; see `trainwreck incidents`")]
         return [] if code == 0 else [_health(f"sealing failed with exit code {code}; see the log")]
 
     def stop(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from trainwreck_agent import pins
 from trainwreck_agent.collector import Row
 from trainwreck_agent.journal import encode
 from trainwreck_agent.layout import Layout
@@ -25,7 +26,8 @@ AFTER = timedelta(minutes=5)
 def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> None:
     """Write every incident beside the data, where that may be written; else do nothing.
 
-    The ``incident`` view and the app's list read it there. The same incident replaces itself.
+    The ``incident`` view and the app's list read it there. The same incident replaces itself. One
+    that is new and has a time is pinned: retention leaves what was recorded around it.
     """
     for directory in data:
         layout = Layout(directory)
@@ -33,9 +35,12 @@ def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> None:
             continue
         for incident in diagnosis.incidents:
             path = layout.incidents / f"{incident.id}.json"
+            known = path.exists()
             single = replace(diagnosis, incidents=(incident,))
             layout.replace(path, to_json(single) + "\n")
             layout.replace(path.with_suffix(".tsv"), encode(_row(incident, path), 0))
+            if not known and incident.start is not None:
+                pins.pin(layout, incident.id)
 
 
 def _row(incident: Incident, document: Path) -> Row:
@@ -64,6 +69,41 @@ def kept(data: Sequence[Path]) -> tuple[Incident, ...]:
             except (OSError, ValueError, KeyError, TypeError):
                 continue
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An incident that is kept, and whether retention leaves what was recorded around it."""
+
+    incident: Incident
+    directory: Path
+    pinned: bool
+
+
+def listed(data: Sequence[Path]) -> list[Kept]:
+    """Every kept incident of every directory, in order of time, those without one first."""
+    found = [
+        Kept(incident, directory, incident.id in pins.names(Layout(directory)))
+        for directory in data
+        for incident in kept([directory])
+    ]
+    return sorted(found, key=lambda kept: (_us(kept.incident.start) or 0, kept.incident.id))
+
+
+def set_pin(data: Sequence[Path], name: str, pinned: bool) -> list[Path]:
+    """Pin or unpin a kept incident wherever it is kept; the directories.
+
+    Raises:
+        Unreadable: There is none of that name, or a directory cannot be written.
+    """
+    find(data, name)
+    there = [d for d in data if (Layout(d).incidents / f"{name}.json").exists()]
+    for directory in there:
+        try:
+            (pins.pin if pinned else pins.unpin)(Layout(directory), name)
+        except OSError as error:
+            raise Unreadable("cannot be written", str(directory), str(error.strerror)) from error
+    return there
 
 
 def find(data: Sequence[Path], name: str) -> Diagnosis:

@@ -16,6 +16,7 @@ COMMANDS = {
     "stacks": "Take the stacks of the training processes here, now.",
     "tui": "Open the app; what `trainwreck` alone does.",
     "diagnose": "Say what broke, from training logs, kernel logs and recorded data.",
+    "incidents": "List the incidents that were kept; pin or unpin what was recorded around them.",
     "sql": "Ask the recorded data with SQL.",
     "export": "Write an incident to one file: database, report or JSON.",
     "signatures": "List what is recognised; check a signature of your own.",
