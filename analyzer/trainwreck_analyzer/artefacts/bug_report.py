@@ -87,5 +87,6 @@ def _kernel(lines: Iterable[tuple[int, str]], source: str) -> Iterator[Fact]:
                 time=parts.time,
                 monotonic_s=parts.monotonic_s,
                 host=parts.host,
+                zoned=parts.zoned,
             )
     yield from fold.finish()
