@@ -7,9 +7,13 @@ https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from trainwreck_agent.host import Host, OpenFile, Unavailable
+
+_FILES = {
+    "v1": ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"),
+    "v2": ("memory.current", "memory.max", "memory.events", "cpu.stat"),
+}
 
 UNLIMITED_FROM_BYTES = 1 << 60
 """v1 writes 'no limit' as the largest multiple of a page below 2^63."""
@@ -45,11 +49,6 @@ class Usage:
 class Cgroup:
     """The kept-open files of one cgroup."""
 
-    _FILES: ClassVar = {
-        "v1": ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"),
-        "v2": ("memory.current", "memory.max", "memory.events", "cpu.stat"),
-    }
-
     def __init__(self, host: Host, path: str) -> None:
         version, _, place = path.partition(":")
         mounts = {
@@ -58,8 +57,8 @@ class Cgroup:
         }
         self._files: list[OpenFile | None] = []
         for mount in mounts[version]:
-            if host.exists(f"{mount}{place}/{self._FILES[version][0]}"):
-                for name in self._FILES[version]:
+            if host.exists(f"{mount}{place}/{_FILES[version][0]}"):
+                for name in _FILES[version]:
                     self._files.append(_open(host, f"{mount}{place}/{name}"))
                 break
         if not self._files:

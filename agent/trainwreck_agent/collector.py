@@ -7,13 +7,16 @@ are a folder ``tests/agent/collectors/<name>/`` with recorded files and ``expect
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from trainwreck_agent.host import Host
 from trainwreck_agent.schema import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 Value = int | float | str | bool | None
 """A cell. A ``str`` goes to the journal as it is, so digits read from a file need no conversion."""
@@ -70,8 +73,9 @@ def find() -> dict[str, type[Collector]]:
     from trainwreck_agent import collectors
 
     found: dict[str, type[Collector]] = {}
-    for module in pkgutil.iter_modules(collectors.__path__):
-        loaded = importlib.import_module(f"{collectors.__name__}.{module.name}")
+    names = {name.split(".")[0] for path in collectors.__path__ for name in os.listdir(path)}
+    for name in sorted(name for name in names if not name.startswith("_")):
+        loaded = importlib.import_module(f"{collectors.__name__}.{name}")
         for value in vars(loaded).values():
             if (
                 isinstance(value, type)

@@ -6,16 +6,13 @@ loop at once, and everything of a tick goes to the journal in one write with one
 
 from __future__ import annotations
 
-import logging
+import gc
 import os
 import select
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from trainwreck_agent import stacks
 from trainwreck_agent.collector import Row, find
 from trainwreck_agent.collectors.process import Processes
 from trainwreck_agent.host import Host, Unavailable
@@ -31,11 +28,13 @@ from trainwreck_agent.stack_taker import StackTaker
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH, KERNEL_EVENT, KERNEL_TRACE_EVENT
 from trainwreck_agent.tables.process import PROCESS_EXIT
 from trainwreck_agent.trace_events import TraceEvents
-from trainwreck_agent.training_log import TrainingLog
 from trainwreck_agent.worker import Worker
 from trainwreck_agent.writer import Writer
 
-log = logging.getLogger("trainwreck.agent")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from trainwreck_agent.collector import Collector
+    from trainwreck_agent.source import Source
 
 CLOCK_STEP_US = 500_000
 URGENT_PRIORITY = 4
@@ -43,22 +42,6 @@ URGENT_PRIORITY = 4
 FLUSHES_PER_TICK_MAX = 10
 LOG_DEADLINE_S = 120.0
 """The log follower also takes stacks, and reads file systems that may be slow."""
-
-
-class Source(Protocol):
-    """Something outside the loop that has rows now and then."""
-
-    def fileno(self) -> int:
-        """Descriptor for poll(); negative: none now."""
-
-    def read(self) -> Sequence[Row | str]:
-        """Rows, or journal lines, that are there; never blocks."""
-
-    def check(self, now_monotonic: float, /) -> list[Row]:
-        """Supervise; called every tick."""
-
-    def stop(self) -> None:
-        """End within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +94,10 @@ class Recorder:
     def _start_children(self) -> None:
         """Fork what may hang, while this process is small and holds nothing."""
         blocking = []
-        for name, kind in find().items():
+        kinds = find()
+        gc.collect()
+        gc.freeze()  # a collection would touch, and so copy, each page shared with the children
+        for name, kind in kinds.items():
             if kind is Processes:
                 continue
             if kind.may_block:
@@ -119,19 +105,23 @@ class Recorder:
             else:
                 self.schedule.add(name, kind)
         if blocking:
-            names, kinds = zip(*blocking, strict=True)
-            self._adopt(Worker("devices", self.host, list(kinds), list(names)))
+            names, made = zip(*blocking, strict=True)
+            self._adopt(Worker("devices", self.host, list(made), list(names)))
         if self.settings.logs:
-            logs = list(self.settings.logs)
-
-            def follow(host: Host) -> TrainingLog:
-                return TrainingLog(host, logs, lambda why: stacks.take(host, why), self.layout)
-
+            follow = self._follow_logs
             self._adopt(Worker("logs", self.host, [follow], ["training_log"], LOG_DEADLINE_S))
         if self.host.live or self.settings.nvml_library:
             library, pace_s = self.settings.nvml_library, self.settings.interval_s
             self.nvml = NvmlWorker(library, pace_s, burst_hz=self.settings.gpu_burst_hz)
             self._adopt(self.nvml)
+
+    def _follow_logs(self, host: Host) -> Collector:
+        """What follows the training logs; made, and its modules loaded, in the child."""
+        from trainwreck_agent import stacks
+        from trainwreck_agent.training_log import TrainingLog
+
+        logs = list(self.settings.logs)
+        return TrainingLog(host, logs, lambda why: stacks.take(host, why), self.layout)
 
     def _adopt(self, source: Worker | NvmlWorker) -> None:
         source.start()
@@ -152,7 +142,7 @@ class Recorder:
             self.schedule.add("process", lambda _host: processes)
         if self.host.live or self.settings.kmsg:
             boot_id = self.host.text("/proc/sys/kernel/random/boot_id") or ""
-            cursor = str(self.layout.state / "kernel_log.cursor")
+            cursor = self.layout.file("state", "kernel_log.cursor")
             try:
                 self.sources.append(
                     KernelLog(self.host, self.settings.kmsg or "/dev/kmsg", boot_id, cursor)
@@ -179,7 +169,7 @@ class Recorder:
         self._notify("READY=1")
         try:
             while not self._stopping and tick_s < until_s:
-                self._tick()
+                self._tick(tick_s)
                 now_s = time.monotonic()
                 tick_s += self.settings.interval_s
                 if now_s > tick_s + self.settings.interval_s:
@@ -199,7 +189,8 @@ class Recorder:
         self._health.append(_lost("recorder", "lost", detail, missed))
         return tick_s + missed * self.settings.interval_s
 
-    def _tick(self) -> None:
+    def _tick(self, planned_s: float) -> None:
+        """Read and write what is due. By the plan: a tick that comes late makes no later one so."""
         now_s = time.monotonic()
         tick_us = time.time_ns() // 1000
         rows: list[Row | str] = [*self._health, *self._waiting]
@@ -209,7 +200,7 @@ class Recorder:
         for source in self.sources:
             rows += source.read()  # first: what has answered does not hang
             rows += source.check(now_s)
-        rows += self.schedule.run(now_s)
+        rows += self.schedule.run(planned_s)
         self._urgent = 0
         self._write(rows, tick_us)
         self._health += self.sealer.check(now_s, self.writer)

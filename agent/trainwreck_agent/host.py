@@ -7,7 +7,6 @@ open-read-close three times that.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 _CHUNK_BYTES = 65536
 
@@ -63,11 +62,17 @@ class OpenFile:
         os.close(self._fd)
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The path from the root on, as pathlib has it, which would cost the recorder a megabyte."""
+    parts = os.path.join(os.getcwd(), os.fspath(path)).split("/")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
 class Host:
     """The machine below ``root``: ``/`` is the real one, another folder a recording of one."""
 
     def __init__(self, root: str | os.PathLike[str] = "/") -> None:
-        self.root = str(Path(root).absolute()).rstrip("/")
+        self.root = absolute(root).rstrip("/")
 
     @property
     def live(self) -> bool:

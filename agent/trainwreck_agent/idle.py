@@ -40,6 +40,8 @@ _BYTES = tuple(
 
 @dataclass(slots=True)
 class _Rank:
+    """What was seen of a rank."""
+
     job: str
     ticks: int
     seen_s: float
@@ -48,6 +50,8 @@ class _Rank:
 
 @dataclass(slots=True)
 class _Gpu:
+    """What was seen of a GPU."""
+
     bytes: int
     seen_s: float
     moved_s: float

@@ -20,7 +20,6 @@ import os
 import select
 import stat
 import struct
-from typing import Protocol
 
 from trainwreck_agent.host import Host, Unavailable
 
@@ -45,6 +44,13 @@ class Refused(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"completion code {code:#04x}")
         self.code = code
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class Bmc(Protocol):

@@ -60,7 +60,13 @@ def encode(row: Row, tick_us: int) -> str:
     if len(row.values) != len(table.columns):
         raise ValueError(f"{table.name}: {len(row.values)} values for {len(table.columns)} columns")
     ts = tick_us if row.ts_us is None else row.ts_us
-    cells = "\t".join([field(value) for value in row.values])
+    # Numbers and plain words are nearly all there is: no call for those.
+    cells = "\t".join([
+        str(v) if type(v) is int
+        else v if type(v) is str and v.isprintable() and "\\" not in v and v
+        else field(v)
+        for v in row.values
+    ])  # fmt: skip
     return f"{table.name}\t{ts}\t{cells}\t{END_MARK}\n"
 
 
@@ -83,13 +89,15 @@ class Journal:
         self.number = layout.next_number()
         self.size_bytes = 0
         self._torn = False
+        self._path = ""
         self._fd = self._create()
+        self._is_at = self._place()
 
     def _create(self) -> int:
-        path = self._layout.journal_path(self.number)
+        path = self._path = self._layout.journal_file(self.number)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path, flags, 0o640)
-        self._layout.sync_folder(self._layout.journal)
+        self._layout.sync_folder(self._layout.file("journal"))
         return fd
 
     def append(self, lines: list[str]) -> None:
@@ -132,12 +140,14 @@ class Journal:
             OSError: The new file cannot be made; the old one stays in use.
         """
         finished, old = self.number, self._fd
+        path = self._path
         self.number += 1
         try:
             self._fd = self._create()
         except OSError:
-            self.number = finished
+            self.number, self._path = finished, path
             raise
+        self._is_at = self._place()
         self.size_bytes = 0
         os.close(old)
         return finished
@@ -145,11 +155,14 @@ class Journal:
     def in_place(self) -> bool:
         """Whether the file still lies where it was made."""
         try:
-            named = os.stat(self._layout.journal_path(self.number))
+            named = os.stat(self._path)
         except OSError:
             return False
+        return (named.st_ino, named.st_dev) == self._is_at
+
+    def _place(self) -> tuple[int, int]:
         held = os.fstat(self._fd)
-        return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
+        return held.st_ino, held.st_dev
 
     def close(self) -> None:
         """Close the file; it stays as it is."""

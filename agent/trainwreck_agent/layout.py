@@ -22,13 +22,18 @@ import os
 import re
 import socket
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
+from trainwreck_agent.host import absolute
 from trainwreck_agent.schema import SCHEMA_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
 
 DATABASE = "trainwreck.duckdb"
 _MARKER = re.compile(r"([0-9]{10})-([0-9]{10})\.([0-9]{16})(\.settled)?", re.ASCII)
+_FOLDERS = ("journal", "segments", "sealed", "incidents", "state")
 _JOURNAL = re.compile(r"([0-9]{10})\.tsv", re.ASCII)
 
 
@@ -71,18 +76,63 @@ class Span:
 
 
 class Layout:
-    """The paths of one data directory."""
+    """The paths of one data directory.
+
+    The recorder asks for them as ``file``: it does without pathlib, which costs a megabyte.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root).absolute()
-        self.journal = self.root / "journal"
-        self.segments = self.root / "segments"
-        self.sealed = self.root / "sealed"
-        self.incidents = self.root / "incidents"
-        self.state = self.root / "state"
-        self.database = self.root / DATABASE
-        self.prepared = self.state / "prepared"
+        self._root = absolute(root)
         self._lock_fd: int | None = None
+
+    def file(self, *names: str) -> str:
+        """The path of something in the directory, as text."""
+        return "/".join((self._root.rstrip("/"), *names)) or "/"
+
+    def _path(self, *names: str) -> Path:
+        from pathlib import Path
+
+        return Path(self._root, *names)
+
+    @property
+    def root(self) -> Path:
+        """The directory itself."""
+        return self._path()
+
+    @property
+    def journal(self) -> Path:
+        """Folder of the last minutes."""
+        return self._path("journal")
+
+    @property
+    def segments(self) -> Path:
+        """Folder of what is sealed, a folder a table."""
+        return self._path("segments")
+
+    @property
+    def sealed(self) -> Path:
+        """Folder of the markers."""
+        return self._path("sealed")
+
+    @property
+    def incidents(self) -> Path:
+        """Folder of the diagnoses."""
+        return self._path("incidents")
+
+    @property
+    def state(self) -> Path:
+        """Folder of the recorder's notes."""
+        return self._path("state")
+
+    @property
+    def database(self) -> Path:
+        """The file of the views."""
+        return self._path(DATABASE)
+
+    @property
+    def prepared(self) -> Path:
+        """The note for which views the directory was prepared."""
+        return self._path("state", "prepared")
 
     def create(self) -> None:
         """Make the directory and its folders, readable by owner and group only.
@@ -92,18 +142,12 @@ class Layout:
         """
         os.umask(0o027)
         try:
-            for folder in (
-                self.root,
-                self.journal,
-                self.segments,
-                self.sealed,
-                self.incidents,
-                self.state,
-            ):
-                folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            if not (self.root / "meta.json").exists():
+            os.makedirs(self._root, 0o750, exist_ok=True)
+            for name in _FOLDERS:
+                os.makedirs(self.file(name), 0o750, exist_ok=True)
+            if not os.path.exists(self.file("meta.json")):
                 meta = {"schema_version": SCHEMA_VERSION, "host": socket.gethostname()}
-                self.replace(self.root / "meta.json", json.dumps(meta) + "\n")
+                self.replace(self.file("meta.json"), json.dumps(meta) + "\n")
         except OSError as error:
             raise self.not_writable(error) from error
         self.meta()
@@ -111,7 +155,7 @@ class Layout:
     def not_writable(self, error: OSError) -> DataDirectoryError:
         """What to tell where the directory cannot be written."""
         return DataDirectoryError(
-            f"{self.root}: cannot write the data directory ({error.strerror});"
+            f"{self._root}: cannot write the data directory ({error.strerror});"
             " choose another one with --data"
         )
 
@@ -121,14 +165,15 @@ class Layout:
         Raises:
             DataDirectoryError: Not a data directory, or one of another version.
         """
-        path = self.root / "meta.json"
+        path = self.file("meta.json")
         try:
-            meta = json.loads(path.read_text())
+            with open(path) as file:
+                meta = json.load(file)
             version = int(meta["schema_version"])
             str(meta["host"])
         except FileNotFoundError as error:
             raise DataDirectoryError(
-                f"{self.root}: not a data directory of trainwreck (no meta.json);"
+                f"{self._root}: not a data directory of trainwreck (no meta.json);"
                 " record into it with `trainwreck record --data`, or name another one"
             ) from error
         except OSError as error:
@@ -139,7 +184,7 @@ class Layout:
             ) from error
         if version != SCHEMA_VERSION:
             raise DataDirectoryError(
-                f"{self.root}: written by schema version {version}, this is version"
+                f"{self._root}: written by schema version {version}, this is version"
                 f" {SCHEMA_VERSION}; read it with the trainwreck that wrote it, record elsewhere"
             )
         return dict(meta)
@@ -152,7 +197,7 @@ class Layout:
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(self.root / "lock", flags, 0o640)
+            fd = os.open(self.file("lock"), flags, 0o640)
         except OSError as error:
             raise self.not_writable(error) from error
         if self._lock_fd is not None:
@@ -167,7 +212,7 @@ class Layout:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise DataDirectoryError(
-                f"{self.root}: the recorder with pid {holder} writes here already;"
+                f"{self._root}: the recorder with pid {holder} writes here already;"
                 " stop it, or choose another directory with --data"
             ) from error
         os.ftruncate(fd, 0)
@@ -177,7 +222,7 @@ class Layout:
     def locked_by(self) -> int | None:
         """Pid of the recorder that writes here now; None: nobody."""
         try:
-            fd = os.open(self.root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.file("lock"), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
@@ -190,18 +235,22 @@ class Layout:
 
     def journal_path(self, number: int) -> Path:
         """Path of a journal."""
-        return self.journal / f"{number:010d}.tsv"
+        return self._path("journal", f"{number:010d}.tsv")
+
+    def journal_file(self, number: int) -> str:
+        """The same as text."""
+        return self.file("journal", f"{number:010d}.tsv")
 
     def journals(self) -> list[int]:
         """Numbers of the journals that are there, oldest first."""
-        names = (_JOURNAL.fullmatch(path.name) for path in self.journal.iterdir())
+        names = map(_JOURNAL.fullmatch, os.listdir(self.file("journal")))
         return sorted(int(name[1]) for name in names if name)
 
     def spans(self) -> list[Span]:
         """The sealed spans, in order; superseded ones too."""
         found: dict[Span, Span] = {}
-        for path in self.sealed.iterdir():
-            if match := _MARKER.fullmatch(path.name):
+        for name in os.listdir(self.file("sealed")):
+            if match := _MARKER.fullmatch(name):
                 span = Span(int(match[1]), int(match[2]), int(match[3]), match[4] is not None)
                 if span.settled or span not in found:
                     found[span] = span
@@ -217,7 +266,7 @@ class Layout:
         return self.segments / table / f"{span.segment}.parquet"
 
     @staticmethod
-    def sync_folder(folder: Path) -> None:
+    def sync_folder(folder: str | os.PathLike[str]) -> None:
         """Make names created or removed in a folder survive a power cut."""
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -226,24 +275,32 @@ class Layout:
             os.close(fd)
 
     @staticmethod
-    def replace(path: Path, content: str) -> None:
+    def replace(path: str | os.PathLike[str], content: str) -> None:
         """Put a small file in place as a whole."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with beside.open("w") as file:
+        folder, name = os.path.split(os.fspath(path))
+        beside = os.path.join(folder, f".{name}.{os.getpid()}")
+        with open(beside, "w") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        os.replace(beside, path)
 
 
-def default_data_directory() -> Path:
+def default_data() -> str:
     """``TRAINWRECK_DATA``, else ``/var/lib/trainwreck`` for root, else the user's state folder.
 
     Source: https://specifications.freedesktop.org/basedir-spec/latest/
     """
     if chosen := os.environ.get("TRAINWRECK_DATA"):
-        return Path(chosen)
+        return chosen
     if os.geteuid() == 0:
-        return Path("/var/lib/trainwreck")
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "trainwreck"
+        return "/var/lib/trainwreck"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(state, "trainwreck")
+
+
+def default_data_directory() -> Path:
+    """The same as a path."""
+    from pathlib import Path
+
+    return Path(default_data())

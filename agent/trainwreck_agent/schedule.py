@@ -5,16 +5,14 @@ The one place that may catch everything a collector throws: one that fails must 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trainwreck_agent import log
 from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
-
-log = logging.getLogger("trainwreck.agent")
 
 SLOW_US = 50_000
 REPORT_EVERY_S = 60.0
@@ -87,7 +85,7 @@ class Schedule:
             status, detail = error.status, error.detail
             entry.collector = None
             pace_s = RETRY_ABSENT_S if error.retry_s is None else error.retry_s
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — one that fails must not stop the rest
             status, detail = "error", f"{type(error).__name__}: {error}"
             entry.failures += 1
             entry.failed_in_a_row += 1

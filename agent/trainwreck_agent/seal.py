@@ -302,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
         lambda: retention.retain(layout, *limits, now_us),
     ]
     if options.prepare:
-        steps = [lambda: store.prepare(layout)]
+        steps = [] if store.is_prepared(layout) else [lambda: store.prepare(layout)]
     try:
         layout.meta()
         if not _alone(layout, wait=options.prepare):

@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 
-from trainwreck_agent import views
 from trainwreck_agent.collector import Row
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
@@ -31,17 +30,9 @@ class Sealer:
         self._rotate_s = now_s + ROTATE_EVERY_S
         self._clean_s = float("inf")
         self._pid = 0
-        if not self._prepared():
-            self._spawn(["--prepare"])
+        self._spawn(["--prepare"])
         self._unsealed = True
         """Journals of an earlier recorder may be there."""
-
-    def _prepared(self) -> bool:
-        try:
-            said = self._layout.prepared.read_text()
-        except OSError:
-            return False
-        return said == views.prepared_for(self._layout.root) and self._layout.database.exists()
 
     def check(self, now_s: float, writer: Writer) -> list[Row]:
         """Reap, rotate, start; facts about a child that failed."""
@@ -68,7 +59,7 @@ class Sealer:
         return rows
 
     def _spawn(self, options: list[str]) -> None:
-        command = [sys.executable, "-m", "trainwreck_agent.seal", str(self._layout.root), *options]
+        command = [sys.executable, "-m", "trainwreck_agent.seal", self._layout.file(), *options]
         try:
             self._pid = os.posix_spawn(
                 sys.executable, command, os.environ,
@@ -87,7 +78,9 @@ class Sealer:
         self._pid = 0
         code = os.waitstatus_to_exitcode(status)
         if code == PINNED_CODE:
-            return [_health("pinned incidents hold more than --max-bytes; see `trainwreck incidents`")]
+            return [
+                _health("pinned incidents hold more than --max-bytes; see `trainwreck incidents`")
+            ]
         return [] if code == 0 else [_health(f"sealing failed with exit code {code}; see the log")]
 
     def stop(self) -> None:

@@ -59,9 +59,9 @@ def request(layout: Layout, order: Order) -> str:
     Raises:
         OSError: The directory cannot be written to by this user.
     """
-    path = layout.state / REQUEST
+    path = layout.file("state", REQUEST)
     Layout.replace(path, order.to_bytes().decode("utf-8"))
-    return str(path)
+    return path
 
 
 class StackTaker:
@@ -71,7 +71,7 @@ class StackTaker:
     pollable = True
 
     def __init__(self, layout: Layout, command: tuple[str, ...] | None = None) -> None:
-        self._request = str(layout.state / REQUEST)
+        self._request = layout.file("state", REQUEST)
         self._command = command or (sys.executable, "-m", "trainwreck_agent", "stacks", "--lines")
         self._idle = IdleWatch()
         self._pid = 0
@@ -157,6 +157,8 @@ class StackTaker:
         return rows
 
     def _ordered(self) -> Order | None:
+        if not os.access(self._request, os.F_OK):
+            return None
         try:
             fd = os.open(self._request, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:

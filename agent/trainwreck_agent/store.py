@@ -86,6 +86,15 @@ def empty(table: Table) -> str:
     return f"SELECT NULL::TIMESTAMPTZ AS ts, NULL::VARCHAR AS host{cells} WHERE false"
 
 
+def is_prepared(layout: Layout) -> bool:
+    """Whether the directory has what the views of today need, at the place where it is now."""
+    try:
+        said = layout.prepared.read_text()
+    except OSError:
+        return False
+    return said == views.prepared_for(layout.root) and layout.database.exists()
+
+
 def prepare(layout: Layout) -> None:
     """Give a data directory what its views need: an empty segment a table, and the database file.
 

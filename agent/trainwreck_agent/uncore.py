@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -114,7 +113,7 @@ def perf_event_open(kind: int, config: int, core: int) -> int:
     Raises:
         OSError: The kernel refuses.
     """
-    number = _SYSCALLS.get(platform.machine())
+    number = _SYSCALLS.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     import ctypes  # here: it costs a megabyte, and few machines get this far

@@ -8,7 +8,6 @@ no row is missed and none is seen twice. Superseded files are deleted a minute l
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from trainwreck_agent.schema import Column, Kind, Table, tables
@@ -125,6 +124,8 @@ def create_view(table: Table, selects: list[str]) -> list[str]:
 
 def fingerprint() -> str:
     """What the declarations and the views' SQL come down to: changes when they do."""
+    import hashlib
+
     made = "".join(
         statement
         for table in tables().values()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 
+from trainwreck_agent import log
 from trainwreck_agent.collector import Row
 from trainwreck_agent.journal import Journal
 from trainwreck_agent.layout import DataDirectoryError, Layout
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
-
-log = logging.getLogger("trainwreck.agent")
 
 KEPT_MAX_BYTES = 4 << 20
 
@@ -61,7 +59,7 @@ class Writer:
             dropped += 1
         del self._kept[:dropped]
         self._lost += dropped
-        reason = f"{self._layout.root}: {os.strerror(error.errno or errno.EIO)}"
+        reason = f"{self._layout.file()}: {os.strerror(error.errno or errno.EIO)}"
         if self._failing:
             return []
         self._failing = reason

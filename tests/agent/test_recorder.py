@@ -10,15 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.daemon import Recorder, Settings
-from trainwreck_agent.host import Unavailable
+from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.layout import DataDirectoryError, Layout
 from trainwreck_agent.process_exits import _listen
+from trainwreck_agent.schedule import Schedule
 
 Record = Callable[..., Any]
 Wait = Callable[..., Any]
@@ -46,6 +49,28 @@ def test_it_stops_cleanly_when_asked(
     assert "Traceback" not in run.errors.read_text()
     assert run.layout.locked_by() is None
     assert run.journal().endswith("$\n")
+
+
+def test_a_tick_that_comes_late_costs_no_later_one() -> None:
+    read_at: list[float] = []
+
+    class Each(Collector):
+        every_s = 1.0
+
+        def collect(self) -> Iterator[Row]:
+            read_at.append(planned_s)
+            return iter(())
+
+    schedule = Schedule(Host())
+    schedule.add("each", Each)
+    recorder = SimpleNamespace(
+        _health=[], _waiting=[], sources=[], schedule=schedule, _clock_step=list,
+        _write=lambda rows, tick_us: None, _notify=lambda state: None,
+        sealer=SimpleNamespace(check=lambda now_s, writer: []), writer=None,
+    )  # fmt: skip
+    for planned_s in (1.0, 2.0, 3.0):  # long ago: each of these ticks comes late
+        Recorder._tick(recorder, planned_s)  # type: ignore[arg-type]
+    assert read_at == [1.0, 2.0, 3.0]
 
 
 def test_it_ends_by_itself_after_its_duration(record: Record) -> None:

@@ -28,6 +28,8 @@ _PACKAGE = ("package_throttle_count", "package_throttle_total_time_ms")
 
 @dataclass(slots=True)
 class _Core:
+    """Files of a core."""
+
     package: str
     frequency: Attribute
     throttled: Attribute

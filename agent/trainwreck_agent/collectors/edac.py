@@ -32,6 +32,8 @@ _CONTROLLER_COUNTS = ("ce_count", "ue_count", "ce_noinfo_count", "ue_noinfo_coun
 
 @dataclass(slots=True)
 class _Module:
+    """Files of a memory module."""
+
     label: str
     location: str | None
     size_bytes: int | None
@@ -41,6 +43,8 @@ class _Module:
 
 @dataclass(slots=True)
 class _Controller:
+    """Files of a memory controller."""
+
     counts: list[Attribute]
     size_bytes: int | None
     modules: list[_Module]

@@ -5,7 +5,6 @@ Sources: proc(5), adjtimex(2), https://www.freedesktop.org/software/systemd/man/
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import time
 from collections.abc import Iterator
@@ -101,6 +100,8 @@ def _btime_us(stat: str) -> int | None:
 
 
 def _digest(machine_id: str | None) -> str | None:
+    import hashlib  # as ctypes below
+
     return hashlib.sha256(machine_id.encode()).hexdigest()[:16] if machine_id else None
 
 

@@ -45,6 +45,8 @@ UNCORRECTABLE = (b"CmpltTO", b"SDES")
 
 @dataclass(slots=True)
 class _Device:
+    """Files of a device."""
+
     address: str
     role: str
     ids: str | None

@@ -34,6 +34,8 @@ _KINDS = frozenset({"power", "in", "curr", "energy"})
 
 @dataclass(slots=True)
 class _Zone:
+    """Files of a RAPL zone."""
+
     chip: str
     energy: Attribute
     range_uj: int | None
@@ -41,6 +43,8 @@ class _Zone:
 
 @dataclass(slots=True)
 class _Supply:
+    """Files of a power supply."""
+
     kind: str
     online: Attribute
     status: Attribute

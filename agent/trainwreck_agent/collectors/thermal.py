@@ -29,6 +29,8 @@ _KINDS = frozenset({"temp", "fan"})
 
 @dataclass(slots=True)
 class _Zone:
+    """Files of a thermal zone."""
+
     kind: str
     temperature: Attribute
     critical_c: float | None
@@ -36,6 +38,8 @@ class _Zone:
 
 @dataclass(slots=True)
 class _Cooling:
+    """Files of a cooling device."""
+
     kind: str
     state: Attribute
     last: int | None = None

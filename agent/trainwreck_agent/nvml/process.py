@@ -8,10 +8,13 @@ import select
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from trainwreck_agent.nvml import wire
 from trainwreck_agent.nvml.progress import NO_DEVICE, Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _READ_BYTES = 1 << 16
 _READS_MAX = 64
