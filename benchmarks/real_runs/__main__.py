@@ -3,18 +3,23 @@
 Needs root (cgroups, mounts) and Linux. Writes ``tests/analyzer/real/logs`` and ``outcomes.csv``.
 ``--python deepspeed=/opt/env/bin/python`` names the interpreter that has a framework; without it
 this one is used. Runs whose framework is missing are told and left out. ``--missing`` makes only
-the logs that are not there yet. Exit code 1 if a run did not end as planned.
+the logs that are not there yet. Several may run side by side. Exit code 1 if a run did not end as planned.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import fnmatch
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.real_runs import launch, plan
@@ -64,9 +69,42 @@ def one(run: Run, python: str, found: str, scratch: Path) -> dict[str, str]:
     if well != (run.cause == ("none",) or run.ends == "well"):
         tail = "".join(outcome.files.values())[-2000:]
         raise ValueError(f"{run.name}: ended with {outcome.exit_status}\n{tail}")
+    text = "".join(outcome.files.values())
+    if not re.search(run.shows, text):
+        raise ValueError(f"{run.name}: no {run.shows!r} in its log\n{text[-2000:]}")
     size = keep(run, outcome.files, REAL / "logs")
     values = (run.name, found, outcome.exit_status, f"{outcome.seconds:.1f}", size)
     return dict(zip(FIELDS, map(str, values), strict=True))
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Holds a lock that other generators on this machine respect."""
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alone(run: Run, scratch: Path) -> Iterator[None]:
+    """Keeps runs apart that would meet: in the kernel's log, on a port, in a time limit."""
+    if run.kernel or run.memory_mib or run.launcher == "processes" or "gcc" in run.prepare:
+        with locked(scratch / "trainwreck-real-runs.lock"):
+            yield
+    else:
+        yield
+
+
+def note(line: dict[str, str], order: list[str], scratch: Path) -> None:
+    """Puts a run's line into the table, in the order of the runs."""
+    table = REAL / "outcomes.csv"
+    with locked(scratch / "trainwreck-outcomes.lock"):
+        done = {r["name"]: r for r in csv.DictReader(table.open())} if table.exists() else {}
+        done[line["name"]] = line
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(done[name] for name in order if name in done)
 
 
 def main() -> int:
@@ -77,10 +115,10 @@ def main() -> int:
     parser.add_argument("--python", action="append", default=[], metavar="FRAMEWORK=PATH")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # so that runs are cleaned up
     pythons = dict(entry.split("=", 1) for entry in options.python)
     runs = [run for file in ("clean", "crashed") for run in plan.read(REAL / f"{file}.toml")]
-    table = REAL / "outcomes.csv"
-    done = {r["name"]: r for r in csv.DictReader(table.open())} if table.exists() else {}
     versions: dict[str, str | None] = {}
     failed = 0
     for run in runs:
@@ -95,16 +133,14 @@ def main() -> int:
             print(f"{run.name}: left out, {python} has no {run.framework}", flush=True)
             continue
         try:
-            done[run.name] = one(run, python, found, options.scratch)
+            with alone(run, options.scratch):
+                line = one(run, python, found, options.scratch)
         except (ValueError, TimeoutError, subprocess.SubprocessError) as error:
             failed += 1
             print(f"FAILED {error}", flush=True)
             continue
-        print(" ".join(done[run.name].values()), flush=True)
-        with table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(done[r.name] for r in runs if r.name in done)
+        print(" ".join(line.values()), flush=True)
+        note(line, [r.name for r in runs], options.scratch)
     return 1 if failed else 0
 
 

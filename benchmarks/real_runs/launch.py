@@ -92,7 +92,7 @@ def play(run: Run, python: str, folder: Path) -> Outcome:
         process = subprocess.Popen(
             ["unshare", "--mount", "--ipc", "bash", "-c", "\n".join([*filter(None, head), body])],
             cwd=folder, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=_hears_ctrl_c,
         )  # fmt: skip
         try:
             status = _watch(run, process, folder, started_s)
@@ -103,9 +103,15 @@ def play(run: Run, python: str, folder: Path) -> Outcome:
     return Outcome(status, seconds, _collected(run, folder, python, lines))
 
 
+def _hears_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _exports(run: Run, python: str) -> list[str]:
     env = {
         "PYTHON": python,
+        "PATH": f"{Path(python).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.real_runs.plan import Run
 
 CGROUPS = Path("/sys/fs/cgroup")
-_GROUP = "job_4711"
+_GROUP = f"job_{os.getpid()}"
 
 
 @contextmanager

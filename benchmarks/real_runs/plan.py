@@ -62,7 +62,9 @@ class Run:
     """Who gets the signal: launcher, group, worker, or the number of a rank."""
     after: str = ""
     """Text in the log after which the signal goes out."""
-    deadline_s: int = 90
+    shows: str = ""
+    """Pattern that must be in the log: proof that the fault met the run where it was meant to."""
+    deadline_s: int = 200
     ends: str = ""
     """``cut``: at its deadline the run is killed, and that is the story."""
     kernel: bool = False
