@@ -19,7 +19,7 @@ def measure(library: str, ticks: int, interval_s: float, burst_hz: float) -> Non
     """Run the worker in this process, which has imported nothing else; print the figures."""
     import select
 
-    from trainwreck_agent.journal import encode
+    from trainwreck_agent.journal import encode_all
     from trainwreck_agent.nvml import NvmlWorker
 
     imported = {"ctypes", "pynvml", "duckdb"} & set(sys.modules)
@@ -44,7 +44,7 @@ def measure(library: str, ticks: int, interval_s: float, burst_hz: float) -> Non
         poll.poll(10_000)
         found = worker.check(time.monotonic())
         before = time.process_time_ns()
-        size += sum(len(encode(row, 0)) for row in found)
+        size += sum(map(len, encode_all(found, 0)[0]))
         encode_ns += time.process_time_ns() - before
         rows += len(found)
         seen += 1

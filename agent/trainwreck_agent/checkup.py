@@ -166,18 +166,17 @@ def _nvml() -> Signal:
     fills = ("gpu", "gpu_process", "nvlink")
     worker.start()
     until_s = time.monotonic() + DEADLINE_S
-    rows: list[Row] = []
+    rows: list[Row | str] = []
     while time.monotonic() < until_s and not rows:
         if worker.fileno() >= 0:
             select.select([worker.fileno()], [], [], 0.2)
         rows = [*worker.read(), *worker.check(time.monotonic())]
     worker.stop()
-    for row in rows:
-        if row.table.name == "gpu":
-            return Signal("nvml", "ok", None, fills)
-    for row in rows:
-        if row.table.name == "collector_health":
-            return Signal("nvml", str(row.values[1]), str(row.values[2]), fills)
+    if any(isinstance(row, str) and row.startswith("gpu\t") for row in rows):
+        return Signal("nvml", "ok", None, fills)
+    for cells in map(_health_cells, rows):
+        if cells is not None:
+            return Signal("nvml", cells[1], cells[2], fills)
     return Signal("nvml", "hang", f"no answer within {DEADLINE_S:g} s", fills)
 
 

@@ -6,11 +6,11 @@ that says it is busy draws the power of an idle one while no bytes move.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trainwreck_agent.collector import Row, Value
-from trainwreck_agent.tables.gpu import GPU, GPU_PROCESS
+from trainwreck_agent.tables.gpu import GPU
 from trainwreck_agent.tables.process import PROCESS
 
 STILL_S = 30.0
@@ -36,6 +36,7 @@ _BYTES = tuple(
     for name in ("pcie_sent_bytes", "pcie_received_bytes", "nvlink_sent_bytes",
                  "nvlink_received_bytes")
 )  # fmt: skip
+_NUMBERS = (*_BYTES, *(_G[name] for name in ("utilization_percent", "power_w", "power_limit_w")))
 
 
 @dataclass(slots=True)
@@ -75,18 +76,22 @@ class IdleWatch:
         ranks_seen = False
         for row in rows:
             if isinstance(row, str):
-                continue
-            if row.table is PROCESS:
+                if row.startswith("gpu\t"):
+                    found += self._gpu(_told(row), now_s)
+                elif row.startswith("gpu_process\t"):
+                    self._holds(_cells(row), now_s)
+            elif row.table is PROCESS:
                 if row.values[_ROLE] == "training":
                     ranks_seen = self._process(row.values, now_s) or ranks_seen
-            elif row.table is GPU_PROCESS:
-                if row.values[1] in self._pids:
-                    self._holders[str(row.values[0])] = now_s
             elif row.table is GPU:
                 found += self._gpu(row.values, now_s)
         if ranks_seen:
             found += self._jobs(now_s)
         return found
+
+    def _holds(self, cells: list[str], now_s: float) -> None:
+        if cells[1].isdigit() and int(cells[1]) in self._pids:
+            self._holders[cells[0]] = now_s
 
     def _process(self, values: tuple[Value, ...], now_s: float) -> bool:
         """Take a training process in; whether it is a rank, and not a launcher."""
@@ -130,7 +135,7 @@ class IdleWatch:
                 named = f" of job {job}" if job else ""
                 yield f"all {len(ranks)} ranks{named} here use no processor for {still_s:.0f} s"
 
-    def _gpu(self, values: tuple[Value, ...], now_s: float) -> Iterator[str]:
+    def _gpu(self, values: Sequence[Value], now_s: float) -> Iterator[str]:
         uuid = str(values[_G["uuid"]])
         counts = [v for at in _BYTES if isinstance(v := values[at], int)]
         before = self._gpus.get(uuid)
@@ -156,7 +161,24 @@ class IdleWatch:
             )
 
 
-def _idle_watts(values: tuple[Value, ...]) -> bool:
+def _cells(line: str) -> list[str]:
+    """The cells of a line of the journal, without table, time and end."""
+    return line.split("\t")[2:-1]
+
+
+def _told(line: str) -> list[Value]:
+    """The cells of a line of ``gpu``; those that are looked at here as numbers."""
+    cells: list[Value] = [*_cells(line)]
+    for at in _NUMBERS:
+        text = str(cells[at])
+        try:
+            cells[at] = int(text) if text.isdigit() else float(text)
+        except ValueError:
+            cells[at] = None
+    return cells
+
+
+def _idle_watts(values: Sequence[Value]) -> bool:
     """Whether a GPU says it is busy and draws the power of an idle one."""
     busy, watts = values[_G["utilization_percent"]], values[_G["power_w"]]
     limit = values[_G["power_limit_w"]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trainwreck_agent.collector import Row, Value
 from trainwreck_agent.layout import Layout
@@ -50,6 +50,20 @@ def field(value: Value) -> str:
     return escape(str(value)) if isinstance(value, str) else repr(value)
 
 
+def fields(values: Iterable[Value]) -> str:
+    """Cells as they stand in a line. Nearly all are numbers and plain words: no call for those."""
+    return "\t".join(
+        [
+            str(v)
+            if type(v) is int
+            else v
+            if type(v) is str and v.isprintable() and "\\" not in v and v
+            else field(v)
+            for v in values
+        ]
+    )
+
+
 def encode(row: Row, tick_us: int) -> str:
     """The line of a row, line feed included.
 
@@ -60,14 +74,7 @@ def encode(row: Row, tick_us: int) -> str:
     if len(row.values) != len(table.columns):
         raise ValueError(f"{table.name}: {len(row.values)} values for {len(table.columns)} columns")
     ts = tick_us if row.ts_us is None else row.ts_us
-    # Numbers and plain words are nearly all there is: no call for those.
-    cells = "\t".join([
-        str(v) if type(v) is int
-        else v if type(v) is str and v.isprintable() and "\\" not in v and v
-        else field(v)
-        for v in row.values
-    ])  # fmt: skip
-    return f"{table.name}\t{ts}\t{cells}\t{END_MARK}\n"
+    return f"{table.name}\t{ts}\t{fields(row.values)}\t{END_MARK}\n"
 
 
 def encode_all(rows: Sequence[Row | str], tick_us: int) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ class Source(Protocol):
     def read(self) -> Sequence[Row | str]:
         """Rows, or journal lines, that are there; never blocks."""
 
-    def check(self, now_monotonic: float, /) -> list[Row]:
+    def check(self, now_monotonic: float, /) -> Sequence[Row | str]:
         """Supervise; called every tick."""
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from trainwreck_agent import stack_taker, stacks, store
 from trainwreck_agent.collector import Row
 from trainwreck_agent.idle import IdleWatch
+from trainwreck_agent.journal import encode
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.schema import Table
 from trainwreck_agent.stack_taker import Order, StackTaker
@@ -36,7 +37,9 @@ def rank(number: int, ticks: int, job: str = "7", **more: Any) -> Row:
     return row(PROCESS, pid=100 + number, started_us=1, user_ticks=ticks, system_ticks=0, **values)
 
 
-def reasons(watch: IdleWatch, ticks: Callable[[int], list[Row]], seconds: int) -> list[str]:
+def reasons(
+    watch: IdleWatch, ticks: Callable[[int], Sequence[Row | str]], seconds: int
+) -> list[str]:
     return [why for second in range(seconds) for why in watch.observe(ticks(second), second)]
 
 
@@ -69,16 +72,16 @@ def test_no_reason(name: str, rows: Callable[[int], list[Row]]) -> None:
     assert reasons(IdleWatch(), rows, 100) == [], name
 
 
-def gpu(**values: Any) -> list[Row]:
+def gpu(**values: Any) -> list[Row | str]:
     known: dict[str, Any] = {
         "uuid": "GPU-a", "gpu_index": 3, "utilization_percent": 100, "power_w": 112.0,
         "power_limit_w": 700.0, "pcie_sent_bytes": 5, "pcie_received_bytes": 5,
         "nvlink_sent_bytes": 0, "nvlink_received_bytes": 0,
     }  # fmt: skip
     return [
-        row(GPU_PROCESS, uuid="GPU-a", pid=100),
+        encode(row(GPU_PROCESS, uuid="GPU-a", pid=100), 0),
         row(PROCESS, pid=100, role="training", rank=0, started_us=1, user_ticks=1, system_ticks=1),
-        row(GPU, **(known | values)),
+        encode(row(GPU, **(known | values)), 0),
     ]
 
 
@@ -102,7 +105,7 @@ def test_a_gpu_busy_at_idle_watts_with_no_bytes_moving() -> None:
         lambda s: gpu(power_w=400.0 if s % 20 == 0 else 112.0),
     ],
 )  # fmt: skip
-def test_a_gpu_that_works_or_tells_too_little(rows: Callable[[int], list[Row]]) -> None:
+def test_a_gpu_that_works_or_tells_too_little(rows: Callable[[int], list[Row | str]]) -> None:
     assert reasons(IdleWatch(), rows, 100) == []
 
 

@@ -3,7 +3,7 @@
 A child may die in the middle of a line, and whatever then comes is read from the next line feed
 on; what does not parse is counted, never guessed at. Nothing that is read is executed (no pickle).
 
-    ["rows", ts_us, [["gpu", [value, …]], …]]
+    ["rows", ts_us, [["gpu", "cells as in the journal, a tab between two"], …]]
     ["devices", [[index, uuid, serial, pci, name], …]]
     ["end", "absent", "why the child ends"]
 """
@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from trainwreck_agent.collector import Row, Value
+from trainwreck_agent.collector import Value
+from trainwreck_agent.journal import END_MARK, fields
 from trainwreck_agent.schema import Table
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 from trainwreck_agent.tables.gpu import (
@@ -26,8 +27,8 @@ from trainwreck_agent.tables.gpu import (
     NVLINK,
 )
 
-TABLES: dict[str, Table] = {
-    table.name: table
+TABS: dict[str, int] = {
+    table.name: len(table.columns) - 1
     for table in (
         GPU,
         GPU_PROCESS,
@@ -42,11 +43,7 @@ TABLES: dict[str, Table] = {
 LINE_MAX_BYTES = 4 << 20
 """A line that is longer is no line of ours: it is dropped up to its line feed."""
 
-_CELL_TYPES = {int, float, str, bool, type(None)}
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
-_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
-_WIDE = b"0" * 19
-"""Only a line with so many digits together can hold an integer that 64 bits cannot."""
+_INT64_MAX = (1 << 63) - 1
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 _decode = json.JSONDecoder().decode
 
@@ -83,13 +80,14 @@ class End:
     detail: str
 
 
-Message = list[Row] | Devices | End
+Message = list[str] | Devices | End
+"""Lines of the journal, or something about the session."""
 Cells = tuple[Table, list[Value]]
 
 
 def rows(ts_us: int, cells: list[Cells]) -> bytes:
     """The line for rows read at ``ts_us`` (µs UTC)."""
-    return _line(["rows", ts_us, [[table.name, values] for table, values in cells]])
+    return _line(["rows", ts_us, [[table.name, fields(values)] for table, values in cells]])
 
 
 def devices(found: list[Device]) -> bytes:
@@ -146,14 +144,13 @@ class Decoder:
 
 def parse(line: bytes) -> Message | None:
     """The message in one line; None where it is none of ours."""
-    wide = _WIDE in line.translate(_AS_ZEROS)
     try:
         found = _decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     match found:
         case ["rows", int(ts_us), list(items)] if 0 <= ts_us <= _INT64_MAX:
-            return _rows(ts_us, items, wide)
+            return _rows(ts_us, items)
         case ["devices", list(items)]:
             return _devices(items)
         case ["end", str(status), str(detail)]:
@@ -161,24 +158,17 @@ def parse(line: bytes) -> Message | None:
     return None
 
 
-def _rows(ts_us: int, items: list[object], wide: bool) -> list[Row] | None:
-    found: list[Row] = []
+def _rows(ts_us: int, items: list[object]) -> list[str] | None:
+    found: list[str] = []
     for item in items:
         match item:
-            case [str(name), list(values)] if name in TABLES:
-                table = TABLES[name]
-                if len(values) != len(table.columns) or not _are_cells(values, wide):
-                    return None
-                found.append(Row(table, tuple(values), ts_us))
+            case [str(name), str(cells)] if cells.count("\t") == TABS.get(name) and (
+                "\n" not in cells
+            ):
+                found.append(f"{name}\t{ts_us}\t{cells}\t{END_MARK}\n")
             case _:
                 return None
     return found
-
-
-def _are_cells(values: list[object], wide: bool) -> bool:
-    if not set(map(type, values)) <= _CELL_TYPES:
-        return False
-    return not wide or all(_INT64_MIN <= v <= _INT64_MAX for v in values if type(v) is int)
 
 
 def _devices(items: list[object]) -> Devices | None:

@@ -96,12 +96,12 @@ class NvmlWorker:
         """Children that were given up and have not ended."""
         return tuple(child.pid for child in self._abandoned)
 
-    def read(self) -> list[Row]:
-        """The rows that came, without waiting."""
+    def read(self) -> list[Row | str]:
+        """The journal lines that came, without waiting."""
         child = self._child
         if child is None:
             return []
-        rows: list[Row] = []
+        rows: list[Row | str] = []
         bad_before = child.decoder.bad_lines
         for message in child.messages():
             if isinstance(message, wire.Devices):
@@ -117,8 +117,8 @@ class NvmlWorker:
             rows.append(health("error", what, lost=child.decoder.bad_lines))
         return rows
 
-    def check(self, now_monotonic: float) -> list[Row]:
-        """Supervise; call it each tick. Rows of what it found, and any that came meanwhile."""
+    def check(self, now_monotonic: float) -> list[Row | str]:
+        """Supervise; call it each tick. Rows of what it found, and lines that came meanwhile."""
         self._reap_abandoned()
         rows = self.read()
         child = self._child
@@ -175,7 +175,7 @@ class NvmlWorker:
 
     # -- what becomes of it -------------------------------------------------------------------
 
-    def _ended(self, child: ChildProcess, now_s: float) -> list[Row]:
+    def _ended(self, child: ChildProcess, now_s: float) -> list[Row | str]:
         """The child ended by itself, or somebody ended it."""
         rows = self.read()  # what it wrote last
         child.close_pipe()
@@ -192,7 +192,7 @@ class NvmlWorker:
         self._retry(now_s, now_s - child.started_s)
         return rows + self._tell(end.status, end.detail)
 
-    def _give_up(self, child: ChildProcess, call: Call, now_s: float) -> list[Row]:
+    def _give_up(self, child: ChildProcess, call: Call, now_s: float) -> list[Row | str]:
         """A call is over its deadline: leave the child in it, and go on without the device."""
         device = next((d for d in self._devices if d.index == call.device), None)
         if device is None and call.device != NO_DEVICE:
@@ -239,7 +239,7 @@ class NvmlWorker:
         self._back_off_s = min(2 * self._back_off_s, BACK_OFF_MAX_S)
         self._absent_files = None
 
-    def _restart(self, now_s: float) -> list[Row]:
+    def _restart(self, now_s: float) -> list[Row | str]:
         """Start a new child when it is time."""
         if self._start_at_s is None or not self._due(now_s):
             return []
@@ -299,7 +299,7 @@ class NvmlWorker:
         if self._child is not None and (self._hangs or self._abandoned):
             self._child.progress.leave_out(self._left_out(now_s))
 
-    def _tell(self, status: str, detail: str) -> list[Row]:
+    def _tell(self, status: str, detail: str) -> list[Row | str]:
         """A row of health, unless it was the last one already."""
         if self._told == (status, detail):
             return []

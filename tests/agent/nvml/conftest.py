@@ -12,8 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from trainwreck_agent.collector import Row
+from trainwreck_agent.collector import Row, Value
+from trainwreck_agent.journal import unescape
 from trainwreck_agent.nvml import NvmlWorker
+from trainwreck_agent.schema import tables
 
 GIVE_UP_S = 60.0
 """Nothing here takes so long; a test that waits longer has failed."""
@@ -34,6 +36,27 @@ def _load_fake() -> ModuleType:
 _fake = _load_fake()
 
 
+TABLES = tables()
+
+
+def row_of(line: Row | str) -> Row:
+    """The row in a line of the journal, its cells of the types of their columns."""
+    if isinstance(line, Row):
+        return line
+    name, ts_us, *cells = line.removesuffix("\t$\n").split("\t")
+    columns = TABLES[name].columns
+    values = tuple(_value(c.type, cell) for c, cell in zip(columns, cells, strict=True))
+    return Row(TABLES[name], values, int(ts_us))
+
+
+def _value(kind: str, cell: str) -> Value:
+    if not cell:
+        return None
+    if kind == "BOOLEAN":
+        return {"true": True, "false": False}[cell]
+    return {"BIGINT": int, "DOUBLE": float}.get(kind, unescape)(cell)
+
+
 class Recorder:
     """Reads a worker as the daemon does, by the real clock but where a test says ``later``."""
 
@@ -44,7 +67,7 @@ class Recorder:
         self._ahead_s = 0.0
 
     def check(self, ahead_s: float = 0.0) -> None:
-        self.rows += self.worker.check(time.monotonic() + ahead_s)
+        self.rows += map(row_of, self.worker.check(time.monotonic() + ahead_s))
 
     def later(self, seconds: float) -> None:
         """One look at a time that is later than any before it by so much."""

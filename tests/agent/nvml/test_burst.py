@@ -17,7 +17,7 @@ from trainwreck_agent.nvml.library import DeviceGone
 from trainwreck_agent.tables.events import KERNEL_EVENT
 from trainwreck_agent.tables.gpu import GPU_EVENT
 
-from .conftest import Recorder
+from .conftest import Recorder, row_of
 
 
 class FakeGpu:
@@ -54,7 +54,7 @@ def run(burst: Burst, gpus: Any, start_s: float, seconds: float) -> list[Row]:
         burst.sample(gpus, now_s)
         for message in decoder.feed(burst.lines(gpus, now_s)):
             assert isinstance(message, list)
-            found += message
+            found += map(row_of, message)
     return found
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trainwreck_agent.collector import Row
+from trainwreck_agent.journal import encode
 from trainwreck_agent.nvml import wire
 from trainwreck_agent.nvml.progress import Progress
 from trainwreck_agent.tables.gpu import GPU_PROCESS
@@ -42,7 +44,7 @@ def test_rows_come_back_however_they_are_cut(ts_us: int, rows: list[Any], size: 
     found: list[Any] = []
     for begin in range(0, len(line), size):
         found += decoder.feed(line[begin : begin + size])
-    assert found == [[Row(GPU_PROCESS, tuple(row), ts_us) for row in rows]]
+    assert found == [[encode(Row(GPU_PROCESS, tuple(row)), ts_us) for row in rows]]
     assert decoder.bad_lines == 0
     assert not decoder.torn
 
@@ -65,15 +67,16 @@ def test_a_line_without_end_is_not_kept() -> None:
     assert decoder.bad_lines == 1
 
 
-def test_cells_that_the_journal_cannot_hold_are_refused() -> None:
-    for cell in ("[1]", "{}", str(1 << 63)):
-        line = f'["rows",1,[["gpu_process",["u",1,{cell},null,null]]]]'
-        assert wire.parse(line.encode()) is None
+@pytest.mark.parametrize("cells", [b'["u"]', b"{}", b"7", b"null", rb'"u\t1\t2\t3\n\t4"'])
+def test_cells_that_the_journal_cannot_hold_are_refused(cells: bytes) -> None:
+    assert wire.parse(b'["rows",1,[["gpu_process",' + cells + b"]]]") is None
 
 
 def test_a_row_of_another_width_is_refused() -> None:
-    assert wire.parse(b'["rows",1,[["gpu_process",["u",1,2]]]]') is None
-    assert wire.parse(b'["rows",1,[["no_such_table",["u",1,2]]]]') is None
+    whole = rb'["rows",1,[["gpu_process","u\t1\t2\t\t"]]]'
+    assert wire.parse(whole) == ["gpu_process\t1\tu\t1\t2\t\t\t$\n"]
+    assert wire.parse(whole.replace(rb"2\t", b"2")) is None
+    assert wire.parse(whole.replace(b"gpu_process", b"no_such_table")) is None
 
 
 def test_progress_tells_the_call_and_its_age() -> None:
