@@ -26,6 +26,8 @@ class Case:
     restarts: list[Restart] = field(default_factory=list)
     clocks: dict[str, Alignment] = field(default_factory=dict)
     """How the clock of each file was put on the line, by path."""
+    finished: bool = False
+    """Every training log says that its run ended well, and nothing else speaks against it."""
     have: set[str] = field(default_factory=set)
     """Which sorts of input there are: kernel, telemetry, ranks, scheduler."""
     unmeasured: list[tuple[str, str]] = field(default_factory=list)
@@ -56,6 +58,7 @@ def case_of(
     for reading in readings:
         case.restarts += _restarts(reading, case.clocks.get(reading.input.path))
     case.run = _run(readings)
+    case.finished = _finished(readings, by_file, catalogue)
     if sum(r.input.kind == "training_log" for r in readings) > 1:
         case.have.add("ranks")
     return case
@@ -94,6 +97,19 @@ def _restarts(reading: Reading, alignment: Alignment | None) -> list[Restart]:
         replace(found, time=later(found.time, shift_s), going_time=later(found.going_time, shift_s))
         for found in restarts.find(reading)
     ]
+
+
+def _finished(
+    readings: Sequence[Reading], by_file: Sequence[Sequence[Fact]], catalogue: Catalogue
+) -> bool:
+    training = [
+        facts
+        for reading, facts in zip(readings, by_file, strict=True)
+        if reading.input.kind == "training_log"
+    ]
+    wrong = any(incidents.initiates(fact, catalogue) for facts in by_file for fact in facts)
+    well = all(any(fact.kind == "run_finished" for fact in facts) for facts in training)
+    return bool(training) and well and not wrong
 
 
 def _run(readings: Sequence[Reading]) -> Run:

@@ -114,6 +114,8 @@ def _add_telemetry(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
         min(times) - BEFORE if times else first,
         max(times) + AFTER if times else last,
         telemetry.pids_in(case.facts),
+        case.run.job,
+        case.finished,
     )
     case.facts += telemetry.gather(connection, window)
     case.unmeasured += telemetry.not_measured(connection, window)

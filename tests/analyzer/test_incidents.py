@@ -89,7 +89,9 @@ def test_steps_that_count_anew_in_each_epoch_are_no_restart(tmp_path: Path) -> N
 @given(
     st.lists(
         st.tuples(
-            st.none() | st.integers(0, 50), st.none() | st.integers(0, 2), st.none() | st.floats(0, 9)
+            st.none() | st.integers(0, 50),
+            st.none() | st.integers(0, 2),
+            st.none() | st.floats(0, 9),
         ),
         max_size=40,
     ),

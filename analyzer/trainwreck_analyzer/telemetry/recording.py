@@ -93,8 +93,16 @@ class Recording:
 
     @cached_property
     def _our_jobs(self) -> set[tuple[object, ...]]:
-        """The jobs of ``Window.pids``; empty: every job is asked about."""
-        return {job_of(row) for row in self._all_ends if row["pid"] in self.window.pids}
+        """The jobs that the window's logs are of, as far as they tell; empty: any job."""
+        ends, window = self._all_ends, self.window
+        named = {job_of(row) for row in ends if row["pid"] in window.pids}
+        if not named and window.job is not None:
+            named = {job_of(row) for row in ends if row["job"] == window.job}
+        if named or not window.finished:
+            return named
+        # A job of several hosts has one name: it has ended badly if it did on one of them.
+        badly = {_name_of(row) for row in ends if row["signal"] or row["exit_code"]}
+        return {job_of(row) for row in ends if _name_of(row) not in badly}
 
     @cached_property
     def ends(self) -> list[Row]:
@@ -169,6 +177,10 @@ class Recording:
 def job_of(row: Row) -> tuple[object, ...]:
     """What tells the job of a process from others: its identity, else the parent."""
     return row["host"], row["job"], row["parent_pid"] if row["job"] is None else None
+
+
+def _name_of(row: Row) -> object:
+    return job_of(row) if row["job"] is None else row["job"]
 
 
 def fact(

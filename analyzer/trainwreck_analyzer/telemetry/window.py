@@ -21,6 +21,10 @@ class Window:
     pids: frozenset[int] = frozenset()
     """Processes that the logs of the job name. Where the recorder saw them, the ends of other
     jobs' processes on the same hosts are left out. Empty: every job of that time."""
+    job: str | None = None
+    """The scheduler's number that the logs name; likewise, where no ``pids`` are known."""
+    finished: bool = False
+    """The logs say that the run ended well: of several jobs it is none that ended badly."""
 
 
 def pids_in(facts: Iterable[Fact]) -> frozenset[int]:
