@@ -48,7 +48,7 @@ def read(
         Unreadable: The file cannot be opened or read.
     """
     reader = _Reader(path, catalogue, base_order)
-    for block, done_bytes in source.blocks(path):
+    for block, done_bytes in source.blocks(path, on_damage=reader.damaged):
         reader.block(block)
         if progress:
             progress(done_bytes)
@@ -89,6 +89,10 @@ class _Reader:
             cut = len(block)
         self._held = block[cut:]
         self._read(block[:cut])
+
+    def damaged(self, _reason: str) -> None:
+        """The rest of the file cannot be read."""
+        self._unparsed += 1
 
     def finish(self) -> Reading:
         """Reads what is left and adds what needs the whole file."""

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import contextlib
 import gzip
+import importlib
 import io
 import lzma
 import os
 import re
-import shutil
-import subprocess
 import sys
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import IO, BinaryIO, cast
 
 from trainwreck_analyzer.errors import Unreadable
@@ -82,17 +80,28 @@ def size_bytes(path: Path) -> int:
         return 0
 
 
-def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[bytes, int]]:
+def blocks(
+    path: Path,
+    block_bytes: int = BLOCK_BYTES,
+    *,
+    on_damage: Callable[[str], None] | None = None,
+) -> Iterator[tuple[bytes, int]]:
     """Blocks of whole lines, and how many bytes of the file on disk have been read so far.
 
-    The last line may lack its line end. A packed file that is cut short gives what it holds.
+    The last line may lack its line end. A packed file that is cut short or damaged gives what it
+    holds up to there.
+
+    Args:
+        path: The file, or ``STDIN``.
+        block_bytes: About how much comes at once.
+        on_damage: Called with the reason where the rest of a packed file cannot be read.
 
     Raises:
         Unreadable: The file cannot be opened or read.
     """
     try:
         with _open(path) as raw:
-            yield from _lines(raw, block_bytes)
+            yield from _lines(raw, block_bytes, on_damage)
     except OSError as error:
         raise Unreadable(
             "cannot read", str(path), error.strerror or str(error) or "check the file"
@@ -105,12 +114,14 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _lines(raw: BinaryIO, block_bytes: int) -> Iterator[tuple[bytes, int]]:
+def _lines(
+    raw: BinaryIO, block_bytes: int, on_damage: Callable[[str], None] | None
+) -> Iterator[tuple[bytes, int]]:
     head = raw.read(4096)
     rest = cast(io.BufferedIOBase, io.BufferedReader(_Joined(head, raw), block_bytes))
     done = _Done(raw)
     kept = b""
-    for chunk in _decoded(_unpacked(rest, head, block_bytes)):
+    for chunk in _decoded(_unpacked(rest, head, block_bytes, on_damage)):
         text = kept + chunk
         cut = text.rfind(b"\n") + 1
         if cut == 0:
@@ -157,53 +168,67 @@ class _Joined(io.RawIOBase):
         return len(part)
 
 
-def _unpacked(stream: io.BufferedIOBase, head: bytes, block_bytes: int) -> Iterator[bytes]:
+def _unpacked(
+    stream: io.BufferedIOBase,
+    head: bytes,
+    block_bytes: int,
+    on_damage: Callable[[str], None] | None,
+) -> Iterator[bytes]:
     packing = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
-    if packing == "zst":
-        yield from _unzstd(stream, block_bytes)
-        return
-    opened: io.BufferedIOBase = stream
-    if packing == "gz":
-        opened = gzip.GzipFile(fileobj=stream)
-    elif packing == "xz":
-        opened = lzma.LZMAFile(cast(IO[bytes], stream))  # noqa: SIM115  closing it is the caller's, with the file
-    elif packing == "bz2":
-        opened = bz2.BZ2File(stream)
+    opened = _opened(stream, packing)
     while True:
         try:
             # read1: what there is, so that a file that is cut short gives all it holds.
             chunk = opened.read1(block_bytes) if packing else opened.read(block_bytes)
-        except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
-            return
-        except OSError:
-            if packing:  # bz2 reports broken data so
+        except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+            damage = str(error)
+        except OSError as error:
+            if not packing:
+                raise
+            damage = str(error)  # bz2 reports broken data so
+        except Exception as error:
+            if packing != "zst" or not isinstance(error, zstd().ZstdError):
+                raise
+            damage = str(error)
+        else:
+            if not chunk:
                 return
-            raise
-        if not chunk:
-            return
-        yield chunk
-
-
-def _unzstd(stream: io.BufferedIOBase, block_bytes: int) -> Iterator[bytes]:
-    program = shutil.which("zstd")
-    if program is None:
-        raise OSError(0, "zstd is packed with zstd: install the zstd program, or unpack it first")
-    with subprocess.Popen(
-        [program, "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        feeder = threading.Thread(target=_feed, args=(stream, child.stdin), daemon=True)
-        feeder.start()
-        while chunk := child.stdout.read(block_bytes):
             yield chunk
-        feeder.join()
+            continue
+        if on_damage is not None:
+            on_damage(damage)
+        return
 
 
-def _feed(stream: io.BufferedIOBase, into: IO[bytes]) -> None:
-    """Copies in a thread: one thread that writes and reads both pipes can block for ever."""
-    with contextlib.suppress(BrokenPipeError), into:
-        shutil.copyfileobj(stream, into)
+def _opened(stream: io.BufferedIOBase, packing: str) -> io.BufferedIOBase:
+    """What gives the unpacked bytes; closing it is the caller's, with the file."""
+    if packing == "gz":
+        return gzip.GzipFile(fileobj=stream)
+    if packing == "xz":
+        return lzma.LZMAFile(cast(IO[bytes], stream))
+    if packing == "bz2":
+        return bz2.BZ2File(stream)
+    if packing == "zst":
+        return cast(io.BufferedIOBase, zstd().ZstdFile(stream))
+    return stream
+
+
+def zstd() -> ModuleType:
+    """The module for zstd: of the standard library from Python 3.14 on, before that its backport.
+
+    Raises:
+        OSError: The backport is missing.
+    """
+    try:
+        return importlib.import_module("compression.zstd")
+    except ModuleNotFoundError:
+        pass
+    try:
+        return importlib.import_module("backports.zstd")
+    except ModuleNotFoundError as error:
+        raise OSError(
+            0, "it is packed with zstd: install backports.zstd, or unpack it first"
+        ) from error
 
 
 def _decoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
