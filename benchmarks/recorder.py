@@ -1,153 +1,57 @@
 """What the recorder costs beside its peers, in one run: ``python -m benchmarks.recorder``.
 
 Every program runs at the same time, each in a control group of its own, so the kernel counts its
-CPU time with all children, dead ones too. Needs root for the control groups. Peers that are not
-installed are left out and named (Debian: ``apt-get install sysstat prometheus-node-exporter atop``).
+CPU time with all children, dead ones too. Needs root for the control groups.
 
 CPU is the mean per second over the run, so what happens now and then (scans, sealing) is in it; the
-median beside it is the plain tick. PSS is of the whole family at the end.
+median beside it is the plain tick. PSS is of the whole family at the end, and of the first process
+of it. Bytes are what is written a second; trainwreck's journal is text, of which sealing makes a
+fifth (``python -m benchmarks.day``). Values are distinct numbers and words recorded a second.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
+import importlib.util
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-CPUACCT = Path("/sys/fs/cgroup/cpuacct")
-UNIFIED = Path("/sys/fs/cgroup")
-SADC = shutil.which("sadc") or "/usr/lib/sysstat/sadc"
-EXPORTER_ADDRESS = "127.0.0.1:19177"
-WARM_UP_S = 8
+from benchmarks.peers import peers
+from benchmarks.subject import Subject
+
+WARM_UP_S = 12
+"""The recorder prepares its directory with DuckDB once, and netdata its database."""
+FAKE = Path(__file__).parents[1] / "tests" / "agent" / "nvml" / "fake.py"
 
 
-class Group:
-    """A control group that counts CPU time, ns."""
-
-    def __init__(self, name: str) -> None:
-        first = CPUACCT.is_dir()
-        self.path = (CPUACCT if first else UNIFIED) / f"trainwreck-bench-{os.getpid()}-{name}"
-        self.path.mkdir()
-        self._first = first
-
-    def join(self) -> None:
-        """Move the calling process in; called in the child before it becomes the program."""
-        (self.path / "cgroup.procs").write_text("0")
-
-    def cpu_ns(self) -> int:
-        """CPU time of everything that ever was in the group."""
-        if self._first:
-            return int((self.path / "cpuacct.usage").read_text())
-        first_line = (self.path / "cpu.stat").read_text().split()
-        return int(first_line[1]) * 1000
-
-    def pids(self) -> list[int]:
-        """The processes in it now."""
-        return [int(word) for word in (self.path / "cgroup.procs").read_text().split()]
-
-    def remove(self) -> None:
-        """Remove the empty group."""
-        self.path.rmdir()
+def trainwreck(folder: Path, name: str, options: list[str], environment: dict[str, str]) -> Subject:
+    """The recorder, with a data directory of its own."""
+    data = folder / name.replace(" ", "_")
+    command = [sys.executable, "-m", "trainwreck_agent", "record", "--data", str(data), *options]
+    journal = data / "journal"
+    return Subject(
+        name, command, journal, values=lambda: values_per_s(journal), environment=environment
+    )
 
 
-@dataclass
-class Subject:
-    """One program under measurement."""
-
-    name: str
-    command: list[str]
-    output: Path
-    each_second: Callable[[], None] = lambda: None
-    group: Group | None = None
-    process: subprocess.Popen[bytes] | None = None
-    cpu_ms: list[float] = field(default_factory=list)
-    pss_mib: float = 0.0
-    written_bytes: int = 0
-
-    def start(self) -> None:
-        """Start it in its own group."""
-        self.group = Group(self.name)
-        self.process = subprocess.Popen(
-            self.command,
-            preexec_fn=self.group.join,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def stop(self) -> None:
-        """Stop it and everything it started."""
-        assert self.process is not None
-        assert self.group is not None
-        self.process.terminate()
-        self.process.wait(10)
-        for pid in self.group.pids():
-            os.kill(pid, 15)
-        for _ in range(50):
-            if not self.group.pids():
-                break
-            time.sleep(0.1)
-        self.group.remove()
-
-
-def _pss_mib(pids: list[int]) -> float:
-    total = 0
-    for pid in pids:
-        try:
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1])
-        except OSError:
-            continue
-    return total / 1024
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else 0
-
-
-def _scrape() -> None:
-    urllib.request.urlopen(f"http://{EXPORTER_ADDRESS}/metrics", timeout=2).read()
-
-
-def subjects(folder: Path, library: str | None) -> tuple[list[Subject], list[str]]:
-    """The programs that are installed, and the names of those that are not."""
-    record = [sys.executable, "-m", "trainwreck_agent", "record", "--data", str(folder / "data")]
-    if library:
-        record += ["--nvml-library", library]
-    found = [Subject("trainwreck", record, folder / "data" / "journal")]
-    missing = []
-    exporter, atop = shutil.which("prometheus-node-exporter"), shutil.which("atop")
-    if Path(SADC).exists():
-        out = folder / "sadc"
-        found.append(Subject("sadc -S XALL 1", [SADC, "-S", "XALL", "1", str(out)], out))
-    else:
-        missing.append("sadc")
-    if exporter:
-        command = [exporter, f"--web.listen-address={EXPORTER_ADDRESS}"]
-        found.append(Subject("node_exporter", command, folder / "none", _scrape))
-    else:
-        missing.append("node_exporter")
-    if atop:
-        out = folder / "atop"
-        found.append(Subject("atop -w 1", [atop, "-w", str(out), "1"], out))
-    else:
-        missing.append("atop")
-    for subject in found:
-        subject.name = subject.name.replace(" ", "_").replace("/", "_")
-    return found, missing
+def with_gpus(folder: Path, count: int) -> Subject:
+    """The recorder with the fake driver's library of the tests."""
+    spec = importlib.util.spec_from_file_location("fake", FAKE)
+    assert spec is not None
+    assert spec.loader is not None
+    fake = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake)
+    library = fake.build(folder)
+    control = fake.Fake(folder / "control")
+    control.set("device_count", count)
+    environment = {fake.ENVIRONMENT: str(control.path)}
+    options = ["--nvml-library", str(library)]
+    return trainwreck(folder, f"trainwreck {count} GPUs", options, environment)
 
 
 def run(found: list[Subject], seconds: int) -> None:
@@ -157,7 +61,7 @@ def run(found: list[Subject], seconds: int) -> None:
             subject.start()
             stack.callback(subject.stop)
         time.sleep(WARM_UP_S)
-        size = {s.name: _size(s.output) for s in found}
+        size = {s.name: s.size_bytes() for s in found}
         last = {s.name: s.group.cpu_ns() for s in found if s.group}
         next_s = time.monotonic()
         for _ in range(seconds):
@@ -171,18 +75,24 @@ def run(found: list[Subject], seconds: int) -> None:
                 subject.cpu_ms.append((now - last[subject.name]) / 1e6)
                 last[subject.name] = now
         for subject in found:
-            assert subject.group is not None
-            subject.pss_mib = _pss_mib(subject.group.pids())
-            subject.written_bytes = _size(subject.output) - size[subject.name]
+            subject.written_bytes = subject.size_bytes() - size[subject.name]
+            subject.look()
 
 
-def values_per_tick(journal: Path, seconds: int) -> float:
-    """Filled cells a second in the recorder's journal."""
-    cells = 0
+def values_per_s(journal: Path) -> float | None:
+    """Filled cells a second in the recorder's journal, from its second to its last-but-one tick.
+
+    What is told once, at the start, is left out with the first tick.
+    """
+    cells: dict[int, int] = {}
     for path in journal.glob("*.tsv"):
         for line in path.read_text(errors="replace").splitlines():
-            cells += sum(1 for cell in line.split("\t")[2:-1] if cell)
-    return cells / seconds
+            words = line.split("\t")
+            if words[-1] == "$" and words[1].isdigit():
+                second = int(words[1]) // 1_000_000
+                cells[second] = cells.get(second, 0) + sum(1 for word in words[2:-1] if word)
+    seconds = sorted(cells)[WARM_UP_S:-1]
+    return statistics.mean(cells[second] for second in seconds) if seconds else None
 
 
 def report(found: list[Subject], missing: list[str], seconds: int) -> None:
@@ -191,14 +101,16 @@ def report(found: list[Subject], missing: list[str], seconds: int) -> None:
     base_ms = statistics.mean(base.cpu_ms)
     print(
         f"{'program':18} {'CPU ms/s':>9} {'median':>7} {'p90':>6} {'x ' + base.name[:4]:>7}"
-        f" {'PSS MiB':>8} {'bytes/s':>8}"
+        f" {'PSS MiB':>8} {'first':>6} {'bytes/s':>8} {'values/s':>9}"
     )
     for s in found:
         mean = statistics.mean(s.cpu_ms)
         p90 = sorted(s.cpu_ms)[int(len(s.cpu_ms) * 0.9)]
+        values = "-" if s.values_per_s is None else f"{s.values_per_s:.0f}"
         print(
             f"{s.name:18} {mean:9.2f} {statistics.median(s.cpu_ms):7.2f} {p90:6.2f}"
-            f" {mean / base_ms:7.2f} {s.pss_mib:8.1f} {s.written_bytes / seconds:8.0f}"
+            f" {mean / base_ms:7.2f} {s.pss_mib:8.1f} {s.pss_main_mib:6.1f}"
+            f" {s.written_bytes / seconds:8.0f} {values:>9}"
         )
     if missing:
         print("not installed:", ", ".join(missing))
@@ -209,7 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--processes", type=int, default=100, help="at least so many on the host")
-    parser.add_argument("--nvml-library", help="e.g. the fake one of the tests with 8 GPUs")
+    parser.add_argument(
+        "--gpus", type=int, default=8, help="of a fake driver, in a second recorder"
+    )
+    parser.add_argument("--only", action="append", metavar="NAME", help="beside these peers only")
     options = parser.parse_args()
     there = sum(path.name.isdigit() for path in Path("/proc").iterdir())
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -218,15 +133,14 @@ def main() -> None:
             sleeper = subprocess.Popen(["sleep", "infinity"])
             stack.callback(sleeper.wait)
             stack.callback(sleeper.terminate)
-        found, missing = subjects(folder, options.nvml_library)
+        others, missing = peers(folder)
+        found = [trainwreck(folder, "trainwreck", [], {})]
+        if options.gpus:
+            found.append(with_gpus(folder, options.gpus))
+        found += [s for s in others if not options.only or s.name.split()[0] in options.only]
         run(found, options.seconds)
-        print(
-            f"{max(there, options.processes)} processes, {options.seconds} s,"
-            f" {options.nvml_library or 'no GPU'}"
-        )
+        print(f"{max(there, options.processes)} processes, {options.seconds} s")
         report(found, missing, options.seconds)
-        values = values_per_tick(folder / "data" / "journal", options.seconds + WARM_UP_S)
-        print(f"trainwreck: {values:.0f} filled values a second; sadc: see sadf -d")
 
 
 if __name__ == "__main__":

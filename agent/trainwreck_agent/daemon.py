@@ -248,7 +248,8 @@ class Recorder:
             self._urgent += 1
             waiting, self._waiting = self._waiting, []
             self._write(waiting, time.time_ns() // 1000)
-        return source.fileno() >= 0 and self._urgent < FLUSHES_PER_TICK_MAX
+        pollable = source.fileno() >= 0 and getattr(source, "pollable", True)
+        return pollable and self._urgent < FLUSHES_PER_TICK_MAX
 
     def _clock_step(self) -> list[Row]:
         """Rows where the machine slept, and where the wall clock jumped apart from that."""

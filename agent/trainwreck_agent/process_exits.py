@@ -35,6 +35,11 @@ _EXEC = struct.Struct("=ii")
 _WHAT_AT = _HEADERS.size
 BATCH_MAX = 2000
 LOOKS_MAX_PER_BATCH = 50
+WAKES_PER_TICK_MAX = 20
+"""A host that starts a hundred programs a second would wake the recorder two hundred times."""
+BUFFER_BYTES = 8 << 20
+"""Of kernel memory at most: ten thousand events, should nobody read for a while."""
+SO_RCVBUFFORCE = 33
 
 
 def exec_and_exit_only() -> array.array[int]:
@@ -80,16 +85,23 @@ class ProcessExits:
             raise Unavailable("process exits: a recorded machine has none")
         self._socket = _listen()
         self._own = os.getpid()
+        self._wakes = 0
         self.lost = 0
 
     def fileno(self) -> int:
         """For poll()."""
         return self._socket.fileno()
 
+    @property
+    def pollable(self) -> bool:
+        """Whether the next event should wake the recorder; in a storm it waits for the tick."""
+        return self._wakes < WAKES_PER_TICK_MAX
+
     def read(self) -> list[Row]:
         """The ends since the last call; never blocks."""
+        self._wakes += 1
         rows: list[Row] = []
-        looks = 0
+        begun: dict[int, None] = {}
         for _ in range(BATCH_MAX):
             try:
                 message = parse(self._socket.recv(4096))
@@ -105,18 +117,28 @@ class ProcessExits:
                 continue
             what, body = message
             if what == PROC_EVENT_EXIT and len(body) >= 16:
-                rows.extend(self._exit(body))
-            elif what == PROC_EVENT_EXEC and len(body) >= 8 and looks < LOOKS_MAX_PER_BATCH:
+                rows.extend(self._exit(body, begun))
+            elif what == PROC_EVENT_EXEC and len(body) >= 8:
                 pid, tgid = _EXEC.unpack_from(body)
                 if pid == tgid:
-                    looks += 1
-                    self._table.relearn(tgid)
+                    begun[tgid] = None
+        self._begin(list(begun))
         return rows
 
-    def _exit(self, body: bytes) -> Iterator[Row]:
+    def _begin(self, pids: list[int]) -> None:
+        """Look at processes that are another program now; at those too many, with the next scan."""
+        for pid in pids[:LOOKS_MAX_PER_BATCH]:
+            self._table.relearn(pid)
+        for pid in pids[LOOKS_MAX_PER_BATCH:]:
+            self._table.forget(pid)
+
+    def _exit(self, body: bytes, begun: dict[int, None]) -> Iterator[Row]:
         pid, tgid, status = struct.unpack_from("=iiI", body)
         if pid != tgid:  # a thread
             return
+        if tgid in begun:  # what was known of it is of the program before
+            del begun[tgid]
+            self._table.forget(tgid)
         parent = _EXIT.unpack_from(body)[5] if len(body) >= _EXIT.size else 0
         known = self._table.forget(tgid)
         if known is None:
@@ -138,7 +160,8 @@ class ProcessExits:
         return process
 
     def check(self, now_monotonic: float) -> list[Row]:
-        """Nothing to supervise: the kernel pushes."""
+        """Nothing to supervise: the kernel pushes. A new tick begins."""
+        self._wakes = 0
         return []
 
     def stop(self) -> None:
@@ -160,7 +183,7 @@ def _listen() -> socket.socket:
     except OSError as error:
         raise Unavailable(f"process connector: {error.strerror} (CONFIG_PROC_EVENTS)") from error
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         program = exec_and_exit_only()
         address, size = program.buffer_info()
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
