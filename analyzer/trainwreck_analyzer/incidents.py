@@ -189,18 +189,26 @@ def _time_of(restart: Restart) -> float:
 def _of_one_file(
     facts: Sequence[Fact], catalogue: Catalogue, restarts: Sequence[Restart]
 ) -> list[list[Fact]]:
-    """Incidents without any time: only the lines of one file tell what came after what."""
+    """Incidents without a date: only one file can tell what came after what, and how long after."""
     groups: list[list[Fact]] = [[]]
-    wrong: Fact | None = None
+    wrong, before = None, None
     files = {f.source for f in facts}
     for fact in facts:
-        if wrong is not None and len(files) == 1 and _anew_by_line(restarts, wrong, fact):
+        anew = wrong is not None and _anew_by_line(restarts, wrong, fact)
+        if len(files) == 1 and (anew or _far_since_boot(before, fact)):
             groups.append([])
             wrong = None
         groups[-1].append(fact)
+        before = fact
         if initiates(fact, catalogue):
             wrong = fact
     return [g for g in groups if any(initiates(f, catalogue) for f in g)]
+
+
+def _far_since_boot(before: Fact | None, fact: Fact) -> bool:
+    """Whether two lines of a kernel log that is not dated are as far apart as two incidents."""
+    times_s = [float(f.fields.get("monotonic_s", "nan")) for f in (before, fact) if f is not None]
+    return len(times_s) == 2 and times_s[1] - times_s[0] > APART.total_seconds()
 
 
 def _anew_by_line(restarts: Sequence[Restart], wrong: Fact, fact: Fact) -> bool:

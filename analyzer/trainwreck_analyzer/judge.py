@@ -53,7 +53,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
         weighed.hypotheses,
         tell.victims(weighed, symptoms, top.cause),
         (
-            *clocks_tell.not_compared(case.clocks, paths),
+            *clocks_tell.not_compared(case.clocks, paths, recorded="telemetry" in case.have),
             *tell.not_measured(asked, case.have, case.unmeasured),
         ),
         tell.actions(top.cause, weighed.leading, symptoms),

@@ -29,23 +29,34 @@ def stated(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> str:
     return f"Clocks: {'; '.join(parts)}."
 
 
-def not_compared(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> list[str]:
-    """A sentence for each group of files that nothing ties to the others."""
+def not_compared(
+    alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorded: bool
+) -> list[str]:
+    """A sentence for each group of files that nothing ties to the others, or to the calendar.
+
+    ``recorded``: there is data of the recorder too.
+    """
     lost: dict[str, list[str]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         known = alignments.get(path)
         if known is not None and known.shift_s is None:
             lost[known.clock].append(path)
-    return [
-        f"{_names(files)}: {_WHY[clock]}, and no event in it is told by another file or the"
-        " recorder: its times are not compared with theirs."
-        for clock, files in lost.items()
-    ]
+    if len(alignments) > 1 or recorded:
+        return [
+            f"{_names(files)}: {_WHY[clock]}, and no event in it is told by another file or the"
+            " recorder: its times are not compared with theirs."
+            for clock, files in lost.items()
+        ]
+    return [f"{_names(files)}: {_WHY[clock]}; {_HOW[clock]}" for clock, files in lost.items()]
 
 
 _WHY = {
     "boot": "it counts seconds since boot",
     "local": "its times name no zone",
+}
+_HOW = {
+    "boot": "dmesg --time-format iso or journalctl -k -o short-iso would say when it was.",
+    "local": "it is not known when it was.",
 }
 
 
