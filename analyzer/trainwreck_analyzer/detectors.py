@@ -18,9 +18,13 @@ _WINDOW = 20
 _SPIKE_RATIO = 0.3
 _LOWEST_RISE = 0.5
 """A rise below this, in the loss's own unit, is no spike however calm the loss was."""
+_BRIEF_STEPS = 3
+_LONG_LOG = 100
+"""In a log of so many steps, one or two bad ones are a hard batch."""
 _FEW_AFTER = 12
 """Fewer steps than this after a rise do not say whether it stays."""
 _OVERFLOW_RUN = 5
+_NEAR_LINES = 12
 _FALLING_RUN = 3
 _LOW_SCALE = 16.0
 """Scales of fp16 settle at some thousands; one that falls through this found no floor."""
@@ -30,6 +34,8 @@ _SCALE_NOW = re.compile(
 _WARM_UP_STEPS = 100
 """Loss scaling starts high on purpose: overflows in the first steps are its search."""
 _STEP_TIME_RATIO = 0.04
+_FEW_TIMES = 20
+_SETTLED_STEPS = 8
 _DATA_SHARE = 0.5
 _FEWEST_STARVED = 3
 """One step waits long after every evaluation and at every epoch's start."""
@@ -87,8 +93,10 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
             continue
         after = losses[i + 1 :]
         fields = {"before": f"{level:.3g}", "after": f"{losses[i]:.3g}"}
-        came_back = any(x < level + 0.3 * rise for x in after)
-        if came_back:
+        back = next((n for n, x in enumerate(after) if x < level + 0.3 * rise), None)
+        if back is not None and back < _BRIEF_STEPS and len(losses) >= _LONG_LOG:
+            continue
+        if back is not None:
             yield _fact("series_loss_spike", known[i], path, fields)
         elif len(after) >= _FEW_AFTER or losses[i] > 5 * level:
             yield _fact("series_loss_diverged", known[i], path, fields)
@@ -98,22 +106,45 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
 
 
 def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
+    """Steps skipped in a row that were too many, unless the run got over them."""
     known = [s for s in steps if s.step is not None]
-    run: list[Fact] = []
-    for fact in facts:
-        if fact.kind != "overflow_skipped":
+    for run, last in _overflow_runs(facts):
+        if sum(finite(s.loss) and s.line > last for s in steps) >= FEWEST_STEPS:
             continue
-        near = not run or (fact.line or 0) - (run[-1].line or 0) <= 12
-        run = [*run, fact] if near else [fact]
-        passed = bisect_right(known, fact.line or 0, key=lambda s: s.line)
+        passed = bisect_right(known, run[-1].line or 0, key=lambda s: s.line)
         late = passed > 0 and (known[passed - 1].step or 0) > _WARM_UP_STEPS
         if len(run) >= (_OVERFLOW_RUN if late else 5 * _OVERFLOW_RUN):
             yield _again("series_overflow_run", run[0], {})
             return
-        scale = _SCALE_NOW.search(fact.text)
+        scale = _SCALE_NOW.search(run[-1].text)
         if len(run) >= _FALLING_RUN and scale and float(scale[1]) <= _LOW_SCALE:
             yield _again("series_loss_scale_floor", run[0], {"scale": scale[1]})
             return
+
+
+def _overflow_runs(facts: Sequence[Fact]) -> Iterator[tuple[list[Fact], int]]:
+    """Skipped steps with few lines between them, one fact a step, and the last line of each."""
+    run: list[Fact] = []
+    last = 0
+    for fact in facts:
+        if fact.kind != "overflow_skipped":
+            continue
+        line = fact.line or 0
+        if run and line - last > _NEAR_LINES:
+            yield run, last
+            run = []
+        last = line
+        scale = _SCALE_NOW.search(fact.text)
+        # Every rank prints it: the same scale twice is one step.
+        if not (scale and any(_same_scale(scale, f) for f in run)):
+            run.append(fact)
+    if run:
+        yield run, last
+
+
+def _same_scale(scale: re.Match[str], other: Fact) -> bool:
+    found = _SCALE_NOW.search(other.text)
+    return found is not None and found[1] == scale[1]
 
 
 def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
@@ -130,7 +161,9 @@ def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     if len(times) < FEWEST_STEPS:
         return
     lowest_from = list(accumulate(reversed(times), min))[::-1]
-    for i in range(2, len(times) - 1):
+    # A long log's first steps warm up: caches fill, kernels are chosen.
+    fewest_before = 2 if len(times) < _FEW_TIMES else _SETTLED_STEPS
+    for i in range(fewest_before, len(times) - 1):
         before, after = times[max(0, i - _WINDOW) : i], times[i : i + _WINDOW]
         lowest = lowest_from[i]
         if lowest <= min(before):
