@@ -109,6 +109,8 @@ def write(layout: Layout, hours: float) -> tuple[int, float, int]:
             if (n + 1) % JOURNAL_TICKS == 0:
                 finished = journal.rotate()
                 _child("--through", str(finished), layout=layout)
+                if n + 1 == ticks - 3600:
+                    settle(layout, swept=True)  # what was emptied in the last hour is still there
     finally:
         os.fdatasync = sync
     journal.close()
@@ -121,9 +123,13 @@ def _child(*options: str, layout: Layout) -> None:
     )
 
 
-def settle(layout: Layout) -> None:
-    """Let all that waits for its time to be deleted be deleted now."""
-    seal.clean(layout, time.time_ns() // 1000 + 3_600_000_000)
+def settle(layout: Layout, *, swept: bool = False) -> None:
+    """Let what waits for its time be emptied now; ``swept``: and be deleted."""
+    for _ in range(1 + swept):
+        if swept:
+            (layout.state / "swept").touch()
+            os.utime(layout.state / "swept", (0, 0))
+        seal.clean(layout, time.time_ns() // 1000 + 3_600_000_000)
 
 
 def multiply(layout: Layout, days: int) -> None:
@@ -143,24 +149,28 @@ def multiply(layout: Layout, days: int) -> None:
                         f"COPY (SELECT * REPLACE (ts - INTERVAL {day} DAY AS ts,"
                         f" {copy.active_us} AS segment) FROM read_parquet('{source}'))"
                         f" TO '{layout.segment_path(table, copy)}'"
-                        " (FORMAT parquet, COMPRESSION zstd)"
+                        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {seal.ROW_GROUP_ROWS})"
                     )
             (layout.sealed / copy.segment).touch()
 
 
 def ask(layout: Layout, end_us: int) -> None:
-    """Print the time of each query, warm, in this process."""
+    """Print the time of each query, warm, in this process, and what it took of all processors."""
     begin = time.perf_counter()
     connection = store.connect([layout.root])
     print(f"  opening {1000 * (time.perf_counter() - begin):.0f} ms")
     for name, query in QUERIES.items():
         query = query.replace("$end", f"to_timestamp({end_us / 1e6})")
-        times = []
+        times, busy = [], []
         for _ in range(9):
-            begin = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.process_time()
             connection.execute(query).fetchall()
             times.append(1000 * (time.perf_counter() - begin))
-        print(f"  {name:32} median {statistics.median(times[1:]):6.1f} ms  (first {times[0]:.0f})")
+            busy.append(1000 * (time.process_time() - cpu))
+        print(
+            f"  {name:32} median {statistics.median(times[1:]):6.1f} ms  (first {times[0]:.0f})"
+            f"  CPU {statistics.median(busy[1:]):6.1f} ms"
+        )
 
 
 def main() -> None:

@@ -29,12 +29,13 @@ ACTIVE_AFTER_S = 30
 """From the choice of a span's id to the moment it becomes visible: the time to write its files."""
 GRACE_S = 60
 """From that moment to the deletion of what it replaces: the longest query that is safe."""
-SWEEP_EVERY_S = 6 * 3600
+SWEEP_EVERY_S = 3600
+"""What is emptied still costs a query its opening, so it does not stay long."""
 MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
 MEMORY_LIMIT = "128MB"
-ROW_GROUP_ROWS = 30_720
+ROW_GROUP_ROWS = 40_960
 """Bounds the memory of writing a wide table, and lets a reader skip hours it does not want."""
 
 
@@ -125,7 +126,7 @@ def clean(layout: Layout, now_us: int) -> int:
     """Empty what a visible span replaced more than ``GRACE_S`` ago; the number of files emptied.
 
     Files without a marker that are older than the grace are leavings of a killed sealer. A file is
-    emptied first and deleted hours later, many at once: a reader that listed it and opens it a
+    emptied first and deleted an hour later, many at once: a reader that listed it and opens it a
     moment later finds no rows in it, but finds it.
     """
     before = now_us - GRACE_S * 1_000_000

@@ -44,17 +44,20 @@ def lines(glob: str, *, filename: bool = False) -> str:
     return _LINES.format(glob=quote(glob), more=", filename=true" if filename else "")
 
 
-def rows(table: Table, source: str, extra: str = "") -> str:
+def rows(table: Table, source: str, *, host: str | None = None, where: str = "true") -> str:
     """SELECT that turns the lines of ``source`` (column ``line``) into the rows of ``table``.
 
-    Lines of other tables, torn ones and ones with a wrong number of fields are left out.
+    Lines of other tables, torn ones and ones with a wrong number of fields are left out. ``host``
+    adds that column, ``where`` chooses among the lines.
     """
     count = len(table.columns) + 3
+    named = "" if host is None else f", {quote(host)} AS host"
     cells = "".join(f", {cell(c, i)} AS {c.name}" for i, c in enumerate(table.columns, 3))
     return (
-        f"SELECT to_timestamp(TRY_CAST(f[2] AS BIGINT) / 1e6) AS ts{cells}{extra} FROM"
-        f" (SELECT string_split(line, chr(9)) AS f{', filename' if extra else ''} FROM {source}"
-        f" WHERE starts_with(line, {quote(table.name)} || chr(9)) AND suffix(line, chr(9) || '$'))"
+        f"SELECT to_timestamp(TRY_CAST(f[2] AS BIGINT) / 1e6) AS ts{named}{cells} FROM"
+        f" (SELECT string_split(line, chr(9)) AS f FROM {source}"
+        f" WHERE starts_with(line, {quote(table.name)} || chr(9)) AND suffix(line, chr(9) || '$')"
+        f" AND {where})"
         f" WHERE len(f) = {count} AND TRY_CAST(f[2] AS BIGINT) IS NOT NULL"
     )
 
@@ -78,32 +81,27 @@ def select(table: Table, root: Path, host: str, *, sealed: bool = True, live: bo
     nothing.
     """
     if table.name == "incident":
-        return _with_host(table, host, rows(table, lines(str(root / "incidents" / "*.tsv"))))
+        return rows(table, lines(str(root / "incidents" / "*.tsv")), host=host)
     names = ", ".join(column.name for column in table.columns)
     spans = _spans(root)
     valid = (
         f"SELECT segment FROM ({spans}) a WHERE NOT EXISTS (FROM ({spans}) b"
         " WHERE b.first <= a.first AND a.last <= b.last AND b.segment > a.segment)"
     )
+    # Both halves are as flat as can be: planning takes a third of a short query over a wide table.
     in_segments = (
-        f"SELECT ts, {names} FROM"
+        f"SELECT ts, {quote(host)} AS host, {names} FROM"
         f" read_parquet({quote(str(root / 'segments' / table.name / '[0-9]*.parquet'))})"
         # A list, not IN: a semi-join builds a hash table of all rows, a third of a day's query.
         f" WHERE list_contains((SELECT list(segment) FROM ({valid})), segment)"
     )
     source = lines(str(root / "journal" / "[0-9]*.tsv"), filename=True)
-    in_journals = (
-        f"SELECT ts, {names} FROM ({rows(table, source, ', filename')})"
-        f" WHERE TRY_CAST(parse_filename(filename, true) AS BIGINT) >"
+    newer = (
+        "TRY_CAST(parse_filename(filename, true) AS BIGINT) >"
         f" (SELECT coalesce(max(last), 0) FROM ({spans}))"
     )
-    parts = [in_segments] * sealed + [in_journals] * live
-    return _with_host(table, host, " UNION ALL ".join(parts))
-
-
-def _with_host(table: Table, host: str, query: str) -> str:
-    names = ", ".join(column.name for column in table.columns)
-    return f"SELECT ts, {quote(host)} AS host, {names} FROM ({query})"
+    in_journals = rows(table, source, host=host, where=newer)
+    return " UNION ALL ".join([in_segments] * sealed + [in_journals] * live)
 
 
 def create_view(table: Table, selects: list[str]) -> list[str]:

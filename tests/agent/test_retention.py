@@ -65,11 +65,6 @@ def later(layout: Layout) -> None:
     seal.clean(layout, time.time_ns() // 1000 + HOUR_US)
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 3)
-
-
 def shown(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What is shown once all that was decided is in force."""
     with monkeypatch.context() as patch:
@@ -91,12 +86,15 @@ def test_age_is_exact_to_an_eighth_of_a_span(
     assert all(limit_h - 3 <= hour for hour in left)
 
 
-def test_rows_are_seen_once_while_a_span_is_written_again(layout: Layout) -> None:
+def test_rows_are_seen_once_while_a_span_is_written_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until its time comes the whole span is shown, and then what was kept of it."""
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 6)
     retention.retain(layout, 2, 0, START_US + (48 + 12) * HOUR_US)
     assert len(layout.spans()) == 3
     assert hours(layout)[0] == 0.0
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while (seen := hours(layout))[0] == 0.0:
         assert len(seen) == HOURS * PER_HOUR
         assert time.monotonic() < deadline_s

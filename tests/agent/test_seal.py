@@ -97,7 +97,7 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
     prepared: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader that asks all the time, in another thread, never sees a row twice or misses one."""
-    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 3)
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 6)
     monkeypatch.setattr(seal, "GRACE_S", 2)
     done = threading.Event()
     wrong: list[object] = []
@@ -126,7 +126,7 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
             assert seal.seal(prepared, number) is not None
             seal.clean(prepared, time.time_ns() // 1000)
         assert seal.merge(prepared) is not None
-        give_up_s = time.monotonic() + 30
+        give_up_s = time.monotonic() + 60
         while len(prepared.spans()) > 1 or len(with_rows(prepared)) > 1:
             seal.clean(prepared, time.time_ns() // 1000)
             assert time.monotonic() < give_up_s, prepared.spans()
