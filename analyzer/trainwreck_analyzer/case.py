@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from trainwreck_analyzer import detectors, incidents, restarts
+from trainwreck_analyzer import detectors, incidents, memory_growth, restarts
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align, later, moved
 from trainwreck_analyzer.fact import Fact
@@ -66,7 +66,11 @@ def case_of(
 
 def _facts(reading: Reading, number: int, catalogue: Catalogue) -> list[Fact]:
     facts = incidents.cleaned(reading, catalogue)
-    found = detectors.find(reading.steps, facts, reading.input.path)
+    path = reading.input.path
+    found = [
+        *detectors.find(reading.steps, facts, path),
+        *memory_growth.find(reading.steps, facts, path),
+    ]
     start, zoned = number * FILE_ORDER, reading.zoned is not False
     return facts + [replace(f, order=f.order % FILE_ORDER + start, zoned=zoned) for f in found]
 

@@ -27,7 +27,7 @@ _STEP = re.compile(
     re.ASCII,
 )
 _LOSS = re.compile(
-    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step)?(?:\s?\([^)]{0,20}\))?"
+    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step|/tok(?:en)?)?(?:\s?\([^)]{0,20}\))?"
     + _SEPARATOR
     + _NUMBER
     + r"(?![\w.])",
@@ -43,6 +43,15 @@ _TIME = re.compile(
     re.ASCII,
 )
 _DATA = re.compile(r"\b[Dd]ata(?:[_ ]time)?:? {1,4}(?P<v>\d+\.\d+)", re.ASCII)
+_MEMORY = re.compile(
+    r"(?<![a-zA-Z/])(?:(?:max[_ ]|peak[_ ])?"
+    r"(?:gpu|GPU|cuda|CUDA|vram|VRAM|allocated|reserved)?[_ ]?"
+    r"(?:[Mm]em(?:ory)?|VRAM|vram)(?:[_ ](?:allocated|reserved|used))?)"
+    r"['\"]?[:=]? {0,2}(?P<v>\d{1,8}(?:\.\d{1,6})?) ?(?P<unit>[MG])(?:i?B)?\b",
+    re.ASCII,
+)
+"""GPU memory as torchtitan, detectron2, mmcv and loops print it; only with its unit."""
+_OF_THE_HOST = re.compile(r"(?:[Cc][Pp][Uu]|[Hh]ost|[Rr][Ss][Ss]|[Ss]ystem)[_ ]?$", re.ASCII)
 _NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est", re.ASCII)
 
 
@@ -63,6 +72,7 @@ class Step:
     epoch: float | None = None
     data_time_s: float | None = None
     """Part of the step that waited for data."""
+    gpu_memory_mib: float | None = None
 
 
 Span = tuple[int, int]
@@ -82,12 +92,15 @@ class Layout:
     epoch: Span | None
     data_time: Span | None
     rank: Span | None
+    memory: Span | None = None
+    memory_unit_mib: float = 1.0
 
     def read(self, line: str, number: int, text: str, time: datetime | None) -> Step:
         """The step of one line; ``text`` is the line as it stands in the file."""
         step_time_s = _value(line, self.step_time)
         if step_time_s is not None and self.milliseconds:
             step_time_s /= 1000
+        memory = _value(line, self.memory)
         return Step(
             number,
             text,
@@ -101,6 +114,7 @@ class Layout:
             step_time_s,
             _value(line, self.epoch),
             _value(line, self.data_time),
+            None if memory is None else memory * self.memory_unit_mib,
         )
 
 
@@ -114,6 +128,9 @@ def layout(line: str) -> Layout | None:
     if _value(line, loss) is None and "elapsed time per iteration" not in line:
         return None
     taken = _TIME.search(line)
+    memory = _MEMORY.search(line)
+    if memory and _OF_THE_HOST.search(line[max(0, memory.start() - 8) : memory.start()]):
+        memory = None
     return Layout(
         _span(_STEP, line),
         loss,
@@ -125,6 +142,8 @@ def layout(line: str) -> Layout | None:
         _span(_EPOCH, line),
         _span(_DATA, line),
         rank_span(line),
+        memory.span("v") if memory else None,
+        1024.0 if memory and memory["unit"] == "G" else 1.0,
     )
 
 
