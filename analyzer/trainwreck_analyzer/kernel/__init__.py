@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.decoded import Decoded
-from trainwreck_analyzer.kernel.prefix import Split, split
+from trainwreck_analyzer.kernel.parts import Split
+from trainwreck_analyzer.kernel.prefix import split
 from trainwreck_analyzer.kernel.read import (
     KernelClock,
     facts,

@@ -8,7 +8,7 @@ from functools import cache
 from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.family import lines
 from trainwreck_analyzer.kernel.gate import gate
-from trainwreck_analyzer.kernel.prefix import LINE_LIMIT
+from trainwreck_analyzer.kernel.parts import LINE_LIMIT
 from trainwreck_analyzer.kernel.sxid import decode_sxid
 from trainwreck_analyzer.kernel.xid import decode_xid
 

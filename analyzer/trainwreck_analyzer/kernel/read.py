@@ -10,7 +10,8 @@ from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel.conclusions import Conclusions
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.fold import Fold
-from trainwreck_analyzer.kernel.prefix import LINE_LIMIT, Split, split
+from trainwreck_analyzer.kernel.parts import LINE_LIMIT, Split
+from trainwreck_analyzer.kernel.prefix import split
 
 _SAMPLE_LINES = 200
 
