@@ -19,6 +19,8 @@ from trainwreck_analyzer.weigh import earlier
 
 APART = timedelta(minutes=30)
 """Facts that are further apart than this belong to two incidents."""
+_WHOLE_SECOND = timedelta(seconds=1)
+"""torchelastic's table cuts its times to seconds: what it dates may be so much later."""
 LOADING = timedelta(minutes=2)
 """An attempt that fails sooner without a step is the same trouble once more."""
 _WENT_ON_STEPS = 2
@@ -170,7 +172,8 @@ def _groups(
 def _anew(restarts: Sequence[Restart], wrong: datetime, now: datetime) -> bool:
     """Whether a run began anew after something went wrong, and had got going before now."""
     times = [r.time for r in restarts if r.time is not None]
-    for restart in restarts[bisect_right(times, wrong) : bisect_right(times, now)]:
+    since = wrong + _WHOLE_SECOND if wrong.microsecond == 0 else wrong
+    for restart in restarts[bisect_right(times, since) : bisect_right(times, now)]:
         going = restart.going_time is not None and restart.going_time <= now
         if going or (not restart.file_start and now - wrong >= LOADING):
             return True
