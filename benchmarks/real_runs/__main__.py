@@ -88,7 +88,13 @@ def locked(file: Path) -> Iterator[None]:
 @contextmanager
 def alone(run: Run, scratch: Path) -> Iterator[None]:
     """Keeps runs apart that would meet: in the kernel's log, on a port, in a time limit."""
-    if run.kernel or run.memory_mib or run.launcher == "processes" or "gcc" in run.prepare:
+    if (
+        run.kernel
+        or run.memory_mib
+        or run.rank_memory_mib
+        or run.launcher == "processes"
+        or "gcc" in run.prepare
+    ):
         with locked(scratch / "trainwreck-real-runs.lock"):
             yield
     else:

@@ -44,7 +44,8 @@ def command(run: Run, python: str) -> str:
             return "bash run.sh"
         case "torchrun":
             logs = "--log-dir logs --redirects 3" if run.rank_logs else ""
-            return f"exec {launch} {logs} {train}"
+            start = "--no-python bash rank.sh" if run.rank_memory_mib else train
+            return f"exec {launch} {logs} {start}"
         case "accelerate":
             return (
                 f"exec {own} -m accelerate.commands.launch --cpu --num_machines 1"
@@ -127,6 +128,10 @@ def _prepare(run: Run, python: str, folder: Path) -> None:
     (folder / "run.sh").write_text(
         f"{shlex.quote(python)} train.py {run.args}\n"
         'status=$?\necho "train.py ended with status $status"\nexit $status\n'
+    )
+    (folder / "rank.sh").write_text(
+        "echo $$ > ${RANK_GROUP}${RANK}/cgroup.procs\n"
+        f"exec {shlex.quote(python)} train.py {run.args}\n"
     )
     for arguments in run.before:
         with (folder / "before.out").open("wb") as out:

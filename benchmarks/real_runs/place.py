@@ -25,18 +25,23 @@ _GROUP = f"job_{os.getpid()}"
 @contextmanager
 def groups(run: Run) -> Iterator[str]:
     """A shell line that enters the run's cgroups (v1); whoever is in them at the end is killed."""
-    lines, folders = [], []
-    if run.memory_mib:
-        folder = CGROUPS / "memory" / _GROUP
+    folders = []
+    limits_mib = {"": run.memory_mib} if run.memory_mib else {}
+    if run.rank_memory_mib:
+        limits_mib |= {f"_rank{r}": run.rank_memory_mib for r in range(run.ranks)}
+    for suffix, limit_mib in limits_mib.items():
+        folder = CGROUPS / "memory" / (_GROUP + suffix)
         folder.mkdir(exist_ok=True)
-        (folder / "memory.limit_in_bytes").write_text(str(run.memory_mib << 20))
+        (folder / "memory.limit_in_bytes").write_text(str(limit_mib << 20))
         folders.append(folder)
     if run.tasks:
         folder = CGROUPS / "pids" / _GROUP
         folder.mkdir(exist_ok=True)
         (folder / "pids.max").write_text(str(run.tasks))
         folders.append(folder)
-    lines = [f"echo $$ > {folder}/cgroup.procs" for folder in folders]
+    lines = [f"echo $$ > {folder}/cgroup.procs" for folder in folders if "_rank" not in folder.name]
+    if run.rank_memory_mib:
+        lines.append(f"export RANK_GROUP={CGROUPS}/memory/{_GROUP}_rank")
     try:
         yield "\n".join(lines)
     finally:

@@ -38,6 +38,8 @@ class Run:
     """Arguments of runs that go before, in the same folder; what they print is not kept."""
     prepare: str = ""
     """Shell command in the run's folder just before it starts."""
+    rank: int | None = None
+    """The rank that must be named."""
     why: str = ""
     """Why more than one answer is right."""
     known_miss: str = ""
@@ -50,6 +52,8 @@ class Run:
     limits: str = ""
     """Options of prlimit(1), or of setpriv(1)."""
     memory_mib: int = 0
+    rank_memory_mib: int = 0
+    """Limit of each rank, in a group of its own."""
     tasks: int = 0
     """Largest number of threads and processes."""
     shm_kib: int = 0

@@ -21,6 +21,7 @@ parser.add_argument("--resume", default="")
 parser.add_argument("--patience", type=int, default=0)
 parser.add_argument("--platform", default="")
 parser.add_argument("--debug-nans", action="store_true")
+parser.add_argument("--stop-on-nan", action="store_true")
 parser.add_argument("--features", type=int, default=32)
 parser.add_argument("--sleep", type=float, default=0.0)
 parser.add_argument("--keep", type=int, default=0)
@@ -110,6 +111,8 @@ def main():
             log.info("step %d, loss: %.4f, grad_norm: %.4f", step, loss, norm)
         if step % 20 == 0:
             save(f"out/step-{step}", state)
+        if opt.stop_on_nan and not jnp.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {step}")
         waited = 0 if loss < best else waited + 1
         best = min(best, float(loss))
         if opt.patience and waited >= opt.patience:

@@ -44,6 +44,7 @@ def options():
     add("--log-style", default="logging", choices=["logging", "print", "json", "bar"])
     add("--all-ranks", action="store_true", help="every rank writes its steps")
     add("--history", type=int, default=0, help="keep the activations of each step, MiB")
+    add("--history-rank", type=int, default=-1, help="only this rank keeps them")
     add("--memory", action="store_true", help="write the resident memory at each step")
     add("--timeout", type=int, default=600)
     add("--uneven", action="store_true", help="shard by file, not by sample")
@@ -281,7 +282,7 @@ def main():
             if world > 1:
                 dist.all_reduce(mean)
             value = mean.item() / world
-            if opt.history:
+            if opt.history and opt.history_rank in (-1, rank):
                 kept.append(torch.ones(opt.history << 18))
             teller.step(
                 step, value, norm.item(), scheduler.get_last_lr()[0], time.monotonic() - before
