@@ -82,6 +82,12 @@ class Subject:
             return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
         return path.stat().st_size if path.is_file() else 0
 
+    def commands(self) -> list[bytes]:
+        """Command lines of its processes now."""
+        assert self.group is not None
+        paths = [Path(f"/proc/{pid}/cmdline") for pid in self.group.pids()]
+        return [path.read_bytes().replace(b"\0", b" ") for path in paths if path.exists()]
+
     def look(self) -> None:
         """Take down what it holds now."""
         assert self.group is not None
