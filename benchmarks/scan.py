@@ -105,7 +105,7 @@ def scan(path: Path, catalogue: Catalogue) -> int:
     found = 0
     for block, _ in source.blocks(path):
         of_block = Lines.of(block)
-        for index, possible in scanner.matter(of_block.shapes):
+        for index, possible in scanner.matter(of_block):
             found += catalogue.matches(source.text(of_block.raw[index]), possible)
     return found
 

@@ -57,7 +57,7 @@ def strength(literal: str) -> float:
 def _branches(pattern: str) -> list[str]:
     """The pattern cut at the ``|`` that stand outside groups and classes."""
     parts, depth, start = [], 0, 0
-    for position, token in _tokens(pattern):
+    for position, token in tokens(pattern):
         if token[0] == "(":
             depth += 1
         elif token == ")":
@@ -68,7 +68,7 @@ def _branches(pattern: str) -> list[str]:
     return [*parts, pattern[start:]]
 
 
-def _tokens(pattern: str) -> Iterator[tuple[int, str]]:
+def tokens(pattern: str) -> Iterator[tuple[int, str]]:
     """Position and text of each token: a character, an escape, a whole class, a quantifier."""
     position = 0
     while position < len(pattern):
@@ -87,7 +87,7 @@ _SPECIAL_ESCAPES = frozenset("dDsSwWbBAZ0123456789nrt")
 def _runs(branch: str) -> list[str]:
     """Texts that every match of a branch without top-level ``|`` holds, outside groups."""
     runs, run, depth = [], "", 0
-    for _, token in _tokens(branch):
+    for _, token in tokens(branch):
         if token[0] == "(":
             runs.append(run)
             run, depth = "", depth + 1
@@ -116,7 +116,7 @@ def _runs(branch: str) -> list[str]:
 def _groups(branch: str) -> Iterator[tuple[str, ...]]:
     """The literals of each group that must stand in every match: ``(?:one|other)``."""
     depth, start = 0, 0
-    for position, token in _tokens(branch):
+    for position, token in tokens(branch):
         if token[0] == "(":
             if depth == 0:
                 looks_around = token in ("(?!", "(?<!", "(?=", "(?<=")

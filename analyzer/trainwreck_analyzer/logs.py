@@ -131,15 +131,16 @@ class _Reader:
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
-        kept = self._kept
+        kept, steps = self._kept, self._steps
         self._shown = 0
-        for index, look in self._scanner.matter(lines.shapes):
+        for index, look in self._scanner.matter(lines):
             if look.only_step and look.step is not None:
-                if self._steps.wanted():
+                steps.seen += 1
+                if steps.seen % steps.stride == 0:
                     self._step(lines, index, first + lines.number(index), look.step)
                 else:
                     self._skipped = index, look.step
-            elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.only_says):
+            elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.says):
                 continue
             elif b"\x00" not in lines.raw[index]:
                 self._line(lines, index, first, look)
@@ -214,11 +215,10 @@ class _Reader:
         if look.traceback:
             self._traceback(lines, index, number)
             return
-        hits = [
-            hit
-            for hit in self._catalogue.hits(plain, look.patterns)
-            if self._kept[hit.signature.id] < MOST_FACTS_PER_KIND
-        ]
+        hits: list[Hit] = []
+        if any(self._kept[kind] < MOST_FACTS_PER_KIND for kind in look.says):
+            found = self._catalogue.hits(plain, look.patterns)
+            hits = [h for h in found if self._kept[h.signature.id] < MOST_FACTS_PER_KIND]
         if look.step is not None:
             self._step(lines, index, number, look.step)
         if hits:
@@ -247,7 +247,7 @@ class _Reader:
         self._steps.keep(self._step_line(lines, index, number, layout))
 
     def _step_line(self, lines: Lines, index: int, number: int, layout: Layout) -> StepLine:
-        raw, of_shape = lines.raw[index], lines.shapes[index]
+        raw, of_shape = lines.raw[index], lines.shape(index)
         if self._dated.get(of_shape):
             return StepLine(raw, number, layout, None)
         own = self._clock.time(source.text(raw[:300])) if dated(of_shape) else None
@@ -292,7 +292,7 @@ class _Reader:
         """The line's own time, or that of the nearest line before it."""
         lookback = 0 if self._first is None else _TIME_LOOKBACK_LINES
         for place in range(index, max(-1, index - lookback - 1), -1):
-            if not dated(lines.shapes[place]):
+            if not dated(lines.shape(place)):
                 continue
             stamp = self._stamp(source.text(lines.raw[place][:_LONGEST_NEIGHBOUR_BYTES]))
             if stamp is not None:

@@ -13,7 +13,7 @@ from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.kernel.decode import literals as kernel_literals
 from trainwreck_analyzer.kernel.gate import gate
 from trainwreck_analyzer.literals import shape
-from trainwreck_analyzer.scan import Scanner
+from trainwreck_analyzer.scan import Scanner, Search
 from trainwreck_analyzer.series import Layout
 
 LONGEST_LINE_BYTES = 100_000
@@ -30,8 +30,10 @@ class Look:
     traceback: bool
     step: Layout | None
     only_step: bool
-    only_says: tuple[str, ...]
-    """The signatures that may speak, where the lines can say nothing else."""
+    says: tuple[str, ...]
+    """The signatures that may speak."""
+    only_says: bool
+    """Whether the lines can say nothing else."""
     boot: bool
     start: bool
 
@@ -42,11 +44,20 @@ def scanner(catalogue: Catalogue) -> Scanner[Look]:
     def look(line: bytes) -> Look | None:
         return _look(line, catalogue)
 
-    wanted = (
-        *catalogue.literals, *kernel_literals(), *series.LITERALS, *restarts.LITERALS,
-        *BOOT_LITERALS, tracebacks.HEADER,
+    others = (
+        *kernel_literals(), *series.LITERALS, *restarts.LITERALS, *BOOT_LITERALS,
+        tracebacks.HEADER,
     )  # fmt: skip
-    return Scanner(wanted, look)
+
+    def search() -> Search | None:
+        from trainwreck_analyzer.accelerator import accelerator
+
+        return accelerator(tuple(catalogue.expressions), others)
+
+    def needles() -> tuple[str, ...]:
+        return (*catalogue.needles, *map(shape, others))
+
+    return Scanner((*catalogue.literals, *others), look, search, needles)
 
 
 def _look(line: bytes, catalogue: Catalogue) -> Look | None:
@@ -62,8 +73,9 @@ def _look(line: bytes, catalogue: Catalogue) -> Look | None:
         return None
     more = in_kernel or header or boot or start or step is not None
     return Look(
-        said.patterns, in_kernel, header, step, quiet, () if more else said.signatures, boot, start
-    )
+        said.patterns, in_kernel, header, step, quiet, said.signatures,
+        bool(said.patterns) and not more, boot, start,
+    )  # fmt: skip
 
 
 def dated(of_shape: bytes) -> bool:

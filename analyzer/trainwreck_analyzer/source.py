@@ -23,7 +23,7 @@ from typing import IO, BinaryIO, cast
 
 from trainwreck_analyzer.errors import Unreadable
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 19
 LONGEST_LINE_BYTES = 1 << 22
 """A line that is longer is cut here: binary garbage has no line ends."""
 STDIN = Path("-")
@@ -118,19 +118,18 @@ def _lines(
     raw: BinaryIO, block_bytes: int, on_damage: Callable[[str], None] | None
 ) -> Iterator[tuple[bytes, int]]:
     head = raw.read(4096)
-    rest = cast(io.BufferedIOBase, io.BufferedReader(_Joined(head, raw), block_bytes))
     done = _Done(raw)
     kept = b""
-    for chunk in _decoded(_unpacked(rest, head, block_bytes, on_damage)):
-        text = kept + chunk
-        cut = text.rfind(b"\n") + 1
-        if cut == 0:
-            if len(text) < LONGEST_LINE_BYTES:
-                kept = text
+    for chunk in _decoded(_unpacked(raw, head, block_bytes, on_damage)):
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            text, kept = kept + chunk[:cut], chunk[cut:]
+        else:
+            kept += chunk
+            if len(kept) < LONGEST_LINE_BYTES:
                 continue
-            cut = len(text)
-        kept = text[cut:]
-        yield text[:cut], done.bytes()
+            text, kept = kept, b""
+        yield text, done.bytes()
     if kept:
         yield kept, done.bytes()
 
@@ -169,22 +168,24 @@ class _Joined(io.RawIOBase):
 
 
 def _unpacked(
-    stream: io.BufferedIOBase,
-    head: bytes,
-    block_bytes: int,
-    on_damage: Callable[[str], None] | None,
+    raw: BinaryIO, head: bytes, block_bytes: int, on_damage: Callable[[str], None] | None
 ) -> Iterator[bytes]:
     packing = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
+    if not packing:
+        chunk = head + raw.read(block_bytes - len(head))
+        while chunk:
+            yield chunk
+            chunk = raw.read(block_bytes)
+        return
+    stream = cast(io.BufferedIOBase, io.BufferedReader(_Joined(head, raw), block_bytes))
     opened = _opened(stream, packing)
     while True:
         try:
             # read1: what there is, so that a file that is cut short gives all it holds.
-            chunk = opened.read1(block_bytes) if packing else opened.read(block_bytes)
+            chunk = opened.read1(block_bytes)
         except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
             damage = str(error)
         except OSError as error:
-            if not packing:
-                raise
             damage = str(error)  # bz2 reports broken data so
         except Exception as error:
             if packing != "zst" or not isinstance(error, zstd().ZstdError):
@@ -210,7 +211,7 @@ def _opened(stream: io.BufferedIOBase, packing: str) -> io.BufferedIOBase:
         return bz2.BZ2File(stream)
     if packing == "zst":
         return cast(io.BufferedIOBase, zstd().ZstdFile(stream))
-    return stream
+    raise ValueError(packing)
 
 
 def zstd() -> ModuleType:

@@ -29,13 +29,10 @@ class Steps:
     def __init__(self) -> None:
         self._kept: list[StepLine] = []
         self._last: StepLine | None = None
-        self._seen = 0
-        self._stride = 1
-
-    def wanted(self) -> bool:
-        """Whether the next one is kept; else only if it is the last."""
-        self._seen += 1
-        return self._seen % self._stride == 0
+        self.seen = 0
+        """Steps so far; counted by the reader, which sees millions."""
+        self.stride = 1
+        """Every so many steps one is kept."""
 
     def keep(self, line: StepLine) -> None:
         """Keeps one."""
@@ -43,7 +40,7 @@ class Steps:
         self._kept.append(line)
         if len(self._kept) >= MOST_STEPS:
             del self._kept[::2]
-            self._stride *= 2
+            self.stride *= 2
 
     def keep_as_last(self, line: StepLine) -> None:
         """Keeps one until another comes."""

@@ -34,7 +34,7 @@ def test_every_line_of_a_known_shape_is_found() -> None:
 
     scanner = Scanner(["loss"], classify)
     lines = Lines.of(b"step 1 loss 2.5\nquiet\nstep 7 loss 1.5\r\nbar 1\rstep 8 loss 0.1\rbar 3\n")
-    assert [(i, lines.number(i)) for i, _ in scanner.matter(lines.shapes)] == [
+    assert [(i, lines.number(i)) for i, _ in scanner.matter(lines)] == [
         (0, 0), (2, 2), (4, 3),
     ]  # fmt: skip
     assert lines.count == 4

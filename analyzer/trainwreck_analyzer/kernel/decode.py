@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 from trainwreck_analyzer.kernel.decoded import Decoded
-from trainwreck_analyzer.kernel.family import lines
+from trainwreck_analyzer.kernel.family import Line, lines
 from trainwreck_analyzer.kernel.gate import gate
 from trainwreck_analyzer.kernel.parts import LINE_LIMIT
 from trainwreck_analyzer.kernel.sxid import decode_sxid
@@ -51,9 +51,17 @@ def _decode(text: str) -> Decoded | None:
         found = decode_sxid(text)
         if found is not None:
             return found
-    for line in lines():
-        if any(literal in text for literal in line.has):
+    last = None
+    for literal, line in _by_literal():
+        if literal in text and line is not last:
+            last = line
             found = line.read(text)
             if found is not None:
                 return found
     return None
+
+
+@cache
+def _by_literal() -> tuple[tuple[str, Line], ...]:
+    """Each kind of line with each of its literals, in the order in which they are tried."""
+    return tuple((literal, line) for line in lines() for literal in line.has)
