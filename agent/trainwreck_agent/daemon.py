@@ -13,6 +13,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from trainwreck_agent import last_run
 from trainwreck_agent.collector import Row, find
 from trainwreck_agent.collectors.process import Processes
 from trainwreck_agent.host import Host, Unavailable
@@ -73,7 +74,8 @@ class Recorder:
         self.sources: list[Source] = []
         self.stacks: StackTaker | None = None
         self.nvml: NvmlWorker | None = None
-        self._health: list[Row] = []
+        self._boot_id = self.host.text("/proc/sys/kernel/random/boot_id") or ""
+        self._health = last_run.begin(self.layout, self._boot_id, settings.interval_s)
         self._stopping = False
         self._urgent = 0
         self._waiting: list[Row | str] = []
@@ -141,11 +143,10 @@ class Recorder:
                 self._absent("process_exits", error)
             self.schedule.add("process", lambda _host: processes)
         if self.host.live or self.settings.kmsg:
-            boot_id = self.host.text("/proc/sys/kernel/random/boot_id") or ""
             cursor = self.layout.file("state", "kernel_log.cursor")
             try:
                 self.sources.append(
-                    KernelLog(self.host, self.settings.kmsg or "/dev/kmsg", boot_id, cursor)
+                    KernelLog(self.host, self.settings.kmsg or "/dev/kmsg", self._boot_id, cursor)
                 )
             except Unavailable as error:
                 self._absent("kernel_log", error)
@@ -277,6 +278,7 @@ class Recorder:
             source.stop()
         self.sealer.stop()
         self.writer.close()
+        last_run.end(self.layout, self._boot_id)
 
 
 def _urgent(row: Row | str) -> bool:

@@ -37,17 +37,22 @@ def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> l
         excess_bytes = left_bytes - max_bytes if max_bytes else 0
         if not span.settled or (excess_bytes <= 0 and not limit_us):
             continue
-        first_us, last_us = times(layout, span)
+        sealed_us = min(after.active_us for after in spans if after.first >= span.first)
+        first_us, last_us = times(layout, span, sealed_us)
         before_us = limit_us
         if excess_bytes > 0:
             before_us = max(limit_us, _cut_us(first_us, last_us, excess_bytes / sizes[span]))
-        share = doomed_share(layout, span, before_us, windows) if before_us > first_us else 0.0
+        share = 0.0
+        if before_us > first_us:
+            share = doomed_share(layout, span, before_us, windows, sealed_us)
         if share == 1.0:
             for name in span.markers:
                 (layout.sealed / name).unlink(missing_ok=True)
             gone.append(span)
-        elif share >= 1 / CUT_SHARE or (excess_bytes > 0 and share > 0):
-            seal.cut(layout, span, f"NOT ({_doomed(before_us, windows)})")
+        elif seal.replaceable(span) and (
+            share >= 1 / CUT_SHARE or (excess_bytes > 0 and share > 0)
+        ):
+            seal.cut(layout, span, f"NOT ({_doomed(before_us, windows, sealed_us)})")
         else:
             continue
         left_bytes -= int(sizes[span] * share)
@@ -70,10 +75,13 @@ def _cut_us(first_us: int, last_us: int, share: float) -> int:
     return first_us + (last_us - first_us) * quarters // BYTES_SHARE + (quarters >= BYTES_SHARE)
 
 
-def _doomed(before_us: int, windows: list[tuple[int, int]]) -> str:
-    """SQL condition: a row is older than that and in none of the windows."""
+def _doomed(before_us: int, windows: list[tuple[int, int]], sealed_us: int) -> str:
+    """SQL condition: a row is older than that and in none of the windows.
+
+    None is newer than its sealing: where it says so, the clock was wrong.
+    """
     outside = "".join(f" AND epoch_us(ts) NOT BETWEEN {a} AND {b}" for a, b in windows)
-    return f"epoch_us(ts) < {before_us}{outside}"
+    return f"least(epoch_us(ts), {sealed_us}) < {before_us}{outside}"
 
 
 def _every_ts(layout: Layout, span: Span) -> str | None:
@@ -83,21 +91,21 @@ def _every_ts(layout: Layout, span: Span) -> str | None:
 
 
 def doomed_share(
-    layout: Layout, span: Span, before_us: int, windows: list[tuple[int, int]]
+    layout: Layout, span: Span, before_us: int, windows: list[tuple[int, int]], sealed_us: int
 ) -> float:
     """Share of a span's rows that must go, 0 … 1; 1 too where it has none."""
     every = _every_ts(layout, span)
     if every is None:
-        return float(span.active_us < before_us)
-    condition = _doomed(before_us, windows)
+        return float(sealed_us < before_us)
+    condition = _doomed(before_us, windows, sealed_us)
     connection = duckdb.connect(":memory:", config={"threads": 1})
     ((count, doomed),) = connection.execute(
         f"SELECT count(*), count(*) FILTER (WHERE {condition}) FROM ({every})"
     ).fetchall()
-    return float(doomed / count) if count else float(span.active_us < before_us)
+    return float(doomed / count) if count else float(sealed_us < before_us)
 
 
-def times(layout: Layout, span: Span) -> tuple[int, int]:
+def times(layout: Layout, span: Span, sealed_us: int) -> tuple[int, int]:
     """Time of a span's oldest and newest row, µs since 1970; that of its sealing if it has none.
 
     A row can be older than its span (a kernel line of hours ago). None is newer than the sealing,
@@ -105,14 +113,14 @@ def times(layout: Layout, span: Span) -> tuple[int, int]:
     """
     every = _every_ts(layout, span)
     if every is None:
-        return span.active_us, span.active_us
+        return sealed_us, sealed_us
     found = duckdb.connect(":memory:", config={"threads": 1}).execute(
         f"SELECT epoch_us(min(ts)), epoch_us(max(ts)) FROM ({every})"
     )
     ((first_us, last_us),) = found.fetchall()
     if first_us is None:
-        return span.active_us, span.active_us
-    return first_us, min(last_us, span.active_us)
+        return sealed_us, sealed_us
+    return min(first_us, sealed_us), min(last_us, sealed_us)
 
 
 def _unsealed_bytes(layout: Layout) -> int:

@@ -72,7 +72,7 @@ def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | 
 
     None too where it would be more than an eighth of what may be kept: retention deletes segments.
     """
-    run = _run_to_merge(in_force(layout.spans()))
+    run = _run_to_merge([span for span in in_force(layout.spans()) if replaceable(span)])
     if not run or (max_bytes and sum(size_bytes(layout, part) for part in run) > max_bytes // 8):
         return None
     age_us = run[-1].active_us - run[0].active_us
@@ -232,9 +232,17 @@ def size_bytes(layout: Layout, span: Span) -> int:
 
 
 def _active_us(layout: Layout) -> int:
-    """When a span chosen now becomes visible: later than every other one."""
-    last = max((span.active_us for span in layout.spans()), default=0)
-    return max(time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000, last + 1)
+    """When a span chosen now becomes visible; the same time as no other one."""
+    taken = {span.active_us for span in layout.spans()}
+    active_us = time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+    while active_us in taken:
+        active_us += 1
+    return active_us
+
+
+def replaceable(span: Span) -> bool:
+    """Whether a span made now would be the newer one: not if this one is from a wrong clock."""
+    return span.active_us <= time.time_ns() // 1000
 
 
 def _database(layout: Layout) -> duckdb.DuckDBPyConnection:

@@ -303,6 +303,36 @@ def test_an_overrun_of_the_ring_buffer_is_told(
     assert rows[2].values[5] == 7
 
 
+def test_a_device_that_says_it_was_overrun_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EPIPE, once, and then the oldest record there is."""
+    path = tmp_path / "kmsg"
+    path.write_text("")
+    log = KernelLog(HOST, str(path), "boot", str(tmp_path / "cursor"))
+    log._device = True
+    answers: list[bytes | OSError] = [
+        b"6,1,1,-;one\n", BrokenPipeError(32, "Broken pipe"), b"6,9,9,-;nine\n",
+        BlockingIOError(11, "Try again"),
+    ]  # fmt: skip
+
+    def read(_fd: int, _size: int) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", read)
+        rows = log.read()
+    assert answers == []
+    told = [row.values[2] for row in rows if row.table is COLLECTOR_HEALTH]
+    assert told == [
+        "the ring buffer was overrun before it was read", "records 2 to 8 are missing",
+    ]  # fmt: skip
+    assert [row.values[1] for row in rows if row.table is not COLLECTOR_HEALTH] == [1, 9]
+
+
 def test_a_cursor_that_cannot_be_written_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -357,3 +357,5 @@ def test_a_machine_below_another_root(record: Record, tmp_path: Path) -> None:
     query = "SELECT count(DISTINCT rank), any_value(command) FROM process WHERE role = 'training'"
     assert run.rows(query) == [(50, "python train.py --api-key ***")]
     assert run.rows("SELECT DISTINCT total_bytes FROM memory") == [(24683656 * 1024,)]
+    query = "SELECT status FROM collector_health WHERE collector = 'process'"
+    assert {status for (status,) in run.rows(query)} & {"ok", "slow"}

@@ -111,6 +111,28 @@ def test_what_was_cut_is_not_cut_again(layout: Layout, monkeypatch: pytest.Monke
         assert layout.spans() == before
 
 
+def test_rows_of_a_clock_that_was_wrong_go_with_their_neighbours(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dated ten years ahead, sealed under that date even: they are as old as what came after."""
+    ahead_us = START_US + 10 * 365 * 24 * HOUR_US
+    lines = [
+        encode(Row(KERNEL_EVENT, ("boot", HOURS * PER_HOUR + n, 3, 0, 5, "x")), ahead_us + n)
+        for n in range(20)
+    ]
+    layout.journal_path(3).write_text("".join(lines))
+    layout.journal_path(4).write_text(lines[0])
+    for number, now_us in ((3, ahead_us), (4, START_US + 73 * HOUR_US)):
+        monkeypatch.setattr(time, "time_ns", lambda now_us=now_us: now_us * 1000)
+        seal.seal(layout, number)
+        seal.clean(layout, now_us + HOUR_US)
+    assert len(layout.spans()) == 4
+    retention.retain(layout, 1, 0, START_US + 74 * HOUR_US)
+    assert [span.first for span in layout.spans()] == [3, 4]
+    retention.retain(layout, 1, 0, START_US + 100 * HOUR_US)
+    assert layout.spans() == []
+
+
 def kept_bytes(layout: Layout) -> int:
     return sum(seal.size_bytes(layout, span) for span in seal.in_force(layout.spans()))
 

@@ -248,6 +248,31 @@ def test_a_clock_set_back_after_it_was_seen_hides_nothing(
     assert seqs(connection, prepared) == expected(1, 2)
 
 
+def test_what_follows_a_clock_that_was_a_day_ahead_is_sealed_in_time(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock went forward a day, was seen so, and came back: nobody waits for that day."""
+    connection = duckdb.connect()
+    real = time.time_ns
+    for number in (1, 2):
+        fill(prepared, number, real() // 1000 + 24 * HOUR_US)
+        monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR_US * 1000)
+        seal.seal(prepared, number)
+        seal.clean(prepared, time.time_ns() // 1000 + HOUR_US)
+    monkeypatch.setattr(time, "time_ns", real)
+    monkeypatch.setattr(seal, "MERGE_COUNT", 2)
+    fill(prepared, 3)
+    span = seal.seal(prepared, 3)
+    assert span is not None
+    assert span.active_us <= real() // 1000 + seal.ACTIVE_AFTER_S * 1_000_000
+    assert seal.drop_future(prepared) == []
+    assert seal.merge(prepared) is None  # what would replace them could not be seen before
+    assert seqs(connection, prepared) == expected(1, 3)
+    seal.clean(prepared, span.active_us + HOUR_US)
+    assert seqs(connection, prepared) == expected(1, 3)
+    assert with_rows(prepared) == []
+
+
 def test_a_seal_that_takes_too_long_is_taken_back(
     prepared: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
