@@ -73,3 +73,42 @@ def test_memory_of_the_field(line: str, mib: float | None) -> None:
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40))
 def test_any_figures_may_be_asked(used: list[float]) -> None:
     assert memory_growth.grows(used) in (True, False)
+
+
+def host_log(used_mib: list[float], end: str) -> str:
+    steps = "".join(
+        f"2026-11-20T10:00:{n:02d}Z step {n} | loss {2 - n / 100:.4f} | rss {mib:.0f} MiB\n"
+        for n, mib in enumerate(used_mib, 1)
+    )
+    return steps + end
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["run.sh: line 1: 4711 Killed     python train.py\n", "numpy.exceptions._ArrayMemoryError\n"],
+)
+def test_resident_memory_that_grew_until_the_kill_is_a_leak(tmp_path: Path, end: str) -> None:
+    text = host_log([330.0 + 24 * n for n in range(20)], end)
+    assert causes(tmp_path, text)[0] == "host_memory_leak"
+
+
+def test_resident_memory_that_stayed_is_no_leak(tmp_path: Path) -> None:
+    text = host_log([330.0] * 20, "run.sh: line 1: 4711 Killed     python train.py\n")
+    assert "host_memory_leak" not in causes(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("line", "mib"),
+    [
+        ("step 10 loss 1.2 | rss 331 MiB", 331.0),
+        ("step 10 loss 1.2 RSS: 12.5GB", 12.5 * 1024),
+        ("step 10 loss 1.2 host memory: 9 GiB", 9 * 1024.0),
+        ("step 10 loss 1.2 cpu_mem=512M", 512.0),
+        ("step 10 loss 1.2 memory: 40GiB", None),
+        ("step 10 loss 1.2 crossing 3 M", None),
+    ],
+)
+def test_resident_memory_of_the_field(line: str, mib: float | None) -> None:
+    found = series.read(line, 1, None)
+    assert found is not None
+    assert found.resident_mib == mib
