@@ -49,6 +49,8 @@ _MEMORY = re.compile(
     r"(?:[Mm]em(?:ory)?|VRAM|vram)(?:[_ ](?:allocated|reserved|used))?)"
     r"['\"]?[:=]? {0,2}(?P<v>\d{1,8}(?:\.\d{1,6})?) ?(?P<unit>[MG])(?:i?B)?\b",
     re.ASCII,
+)
+"""GPU memory as torchtitan, detectron2, mmcv and loops print it; only with its unit."""
 _RESIDENT = re.compile(
     r"(?<![a-zA-Z/])(?:(?:[Rr][Ss][Ss]|[Rr]esident)(?:[ _][Mm]em(?:ory)?)?"
     r"|(?:[Cc][Pp][Uu]|[Hh]ost|[Ss]ystem)[ _](?:[Mm]em(?:ory)?|RAM|ram))"
@@ -56,8 +58,6 @@ _RESIDENT = re.compile(
     re.ASCII,
 )
 """Memory of the process on the host; only with its unit."""
-)
-"""GPU memory as torchtitan, detectron2, mmcv and loops print it; only with its unit."""
 _OF_THE_HOST = re.compile(r"(?:[Cc][Pp][Uu]|[Hh]ost|[Rr][Ss][Ss]|[Ss]ystem)[_ ]?$", re.ASCII)
 _NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est", re.ASCII)
 
@@ -78,10 +78,10 @@ class Step:
     step_time_s: float | None = None
     epoch: float | None = None
     data_time_s: float | None = None
-    resident_mib: float | None = None
-    """Memory of the process on the host."""
     """Part of the step that waited for data."""
     gpu_memory_mib: float | None = None
+    resident_mib: float | None = None
+    """Memory of the process on the host."""
 
 
 Span = tuple[int, int]
@@ -101,10 +101,10 @@ class Layout:
     epoch: Span | None
     data_time: Span | None
     rank: Span | None
-    resident: Span | None = None
-    resident_unit_mib: float = 1.0
     memory: Span | None = None
     memory_unit_mib: float = 1.0
+    resident: Span | None = None
+    resident_unit_mib: float = 1.0
 
     def read(self, line: str, number: int, text: str, time: datetime | None) -> Step:
         """The step of one line; ``text`` is the line as it stands in the file."""
@@ -124,9 +124,9 @@ class Layout:
             _value(line, self.loss_scale),
             step_time_s,
             _value(line, self.epoch),
-            None if resident is None else resident * self.resident_unit_mib,
             _value(line, self.data_time),
             None if memory is None else memory * self.memory_unit_mib,
+            None if resident is None else resident * self.resident_unit_mib,
         )
 
 
@@ -141,9 +141,9 @@ def layout(line: str) -> Layout | None:
         return None
     taken = _TIME.search(line)
     memory = _MEMORY.search(line)
-    resident = _RESIDENT.search(line)
     if memory and _OF_THE_HOST.search(line[max(0, memory.start() - 8) : memory.start()]):
         memory = None
+    resident = _RESIDENT.search(line)
     return Layout(
         _span(_STEP, line),
         loss,
@@ -155,10 +155,10 @@ def layout(line: str) -> Layout | None:
         _span(_EPOCH, line),
         _span(_DATA, line),
         rank_span(line),
-        resident.span("v") if resident else None,
-        1024.0 if resident and resident["unit"] == "G" else 1.0,
         memory.span("v") if memory else None,
         1024.0 if memory and memory["unit"] == "G" else 1.0,
+        resident.span("v") if resident else None,
+        1024.0 if resident and resident["unit"] == "G" else 1.0,
     )
 
 
