@@ -35,6 +35,6 @@ def rank_of_file(name: str) -> int | None:
     if found:
         return int(found["rank"])
     parts = name.split("/")
-    if len(parts) > 1 and parts[-1] in ("stderr.log", "stdout.log") and parts[-2].isdigit():
+    if len(parts) > 1 and parts[-1] in ("stderr.log", "stdout.log") and parts[-2].isdecimal():
         return int(parts[-2])
     return None

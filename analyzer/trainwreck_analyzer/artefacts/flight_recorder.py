@@ -96,6 +96,8 @@ def parse(data: bytes) -> Mapping[str, object] | None:
             return None
     if not isinstance(value, dict) or not isinstance(value.get("entries"), list | tuple):
         return None
+    if not plain_pickle.is_small(value, len(data)):
+        return None
     return value
 
 

@@ -172,7 +172,7 @@ def _text(raw: str, stack: list[tuple[int, str]]) -> tuple[str, str] | None:
 
 def _lanes(value: Value) -> int:
     digits = value.text.removesuffix("x")
-    return int(digits) if digits.isdigit() and len(digits) < 4 else 0
+    return int(digits) if digits.isdecimal() and len(digits) < 4 else 0
 
 
 def _fact(kind: str, words: str, value: Value, source: str) -> Fact:

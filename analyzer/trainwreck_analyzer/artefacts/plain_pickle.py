@@ -3,6 +3,7 @@
 A pickle can call any function of any module; a dump from a stranger's run must not. So every opcode
 that names a class or calls something is refused before anything is built, and so is a memo index
 that no file of this size can need (one such opcode of five bytes makes a reader reserve gigabytes).
+A pickle can also hold itself, or the same list twice, sixty times over: ``is_small`` tells.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ _REFUSED = frozenset({
     "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER",
 })  # fmt: skip
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET"})
+
+
+MOST_DEPTH = 64
+_VALUES_PER_BYTE = 4
+_FREE_VALUES = 1000
 
 
 class NotPlain(ValueError):
@@ -47,3 +53,24 @@ def loads(data: bytes) -> object:
         AttributeError, OverflowError, MemoryError, RecursionError,
     ) as error:  # fmt: skip
         raise NotPlain(f"it is no readable pickle: {error}") from error
+
+
+def is_small(value: object, size_bytes: int) -> bool:
+    """Whether a value, written out in full, is not far larger or deeper than its file."""
+    left = _VALUES_PER_BYTE * size_bytes + _FREE_VALUES
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        below: list[object] = []
+        for part in level:
+            if isinstance(part, dict):
+                below += part.values()
+                below += (key for key in part if isinstance(key, tuple))
+            elif isinstance(part, list | tuple | set | frozenset):
+                below += part
+            if len(below) > left:
+                return False
+        if not below:
+            return True
+        left -= len(below)
+        level = below
+    return False

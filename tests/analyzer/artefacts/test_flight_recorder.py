@@ -178,6 +178,24 @@ PLAIN = st.recursive(
 )
 
 
+def test_a_pickle_that_holds_itself_or_unfolds_without_end_is_refused() -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    layers: list[object] = []
+    for _ in range(60):
+        layers = [layers, layers]
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    for sizes in (circle, layers, deep):
+        assert flight_recorder.parse(pickle.dumps(dump(call(1, input_sizes=sizes)))) is None
+    text = json.dumps(dump(call(1, input_sizes=deep)))
+    assert flight_recorder.parse(text.encode()) is None
+    shared = ["Float"]
+    entries = [call(n, input_dtypes=shared) for n in range(100)]
+    assert flight_recorder.parse(pickle.dumps(dump(*entries))) is not None
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_no_dump_or_one(data: bytes) -> None:
     for start in (b"", b"\x80\x04", b"{"):

@@ -226,6 +226,12 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
         sniff(tmp_path / "absent")
 
 
+def test_digits_that_are_no_numbers_are_no_lanes() -> None:
+    text = SMI.replace(": 16x", ": 4³x")
+    facts = nvidia_smi.facts(enumerate(text.splitlines(), 1), "f")
+    assert "smi_pcie_narrow" not in {fact.kind for fact in facts}
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_can_be_sniffed(data: bytes) -> None:
     for start in (b"", b"\x80\x04", b"{", b"<nvidia_smi_log>"):
