@@ -36,7 +36,8 @@ def command(run: Run, python: str) -> str:
     """The shell line that starts the run in its folder."""
     train = f"train.py {run.args}"
     own = shlex.quote(python)
-    launch = f"{own} -m torch.distributed.run --standalone --nproc-per-node {run.ranks}"
+    alone = "" if "PET_RDZV_BACKEND" in run.env else "--standalone"
+    launch = f"{own} -m torch.distributed.run {alone} --nproc-per-node {run.ranks}"
     match run.launcher:
         case "python":
             return f"exec {own} {train}"
@@ -46,11 +47,6 @@ def command(run: Run, python: str) -> str:
             logs = "--log-dir logs --redirects 3" if run.rank_logs else ""
             start = "--no-python bash rank.sh" if run.rank_memory_mib else train
             return f"exec {launch} {logs} {start}"
-        case "accelerate":
-            return (
-                f"exec {own} -m accelerate.commands.launch --cpu --num_machines 1"
-                f" --num_processes {run.ranks} --mixed_precision no --dynamo_backend no {train}"
-            )
         case "deepspeed":
             return f"exec {own} -m deepspeed.launcher.runner --num_accelerators {run.ranks} {train}"
         case "processes":
@@ -177,6 +173,8 @@ def _send(run: Run, pid: int) -> None:
         os.kill(below[-1], number)
     else:
         ranked = [p for p in below if place.rank_of(p) == int(run.to)]
+        if not ranked:
+            raise ValueError(f"{run.name}: no process says RANK={run.to}")
         os.kill(ranked[0], number)
 
 

@@ -19,7 +19,7 @@ FRAMEWORKS = {
     "ray": "ray",
 }  # fmt: skip
 """Each framework, and the module that must be there to run it."""
-Launcher = Literal["python", "shell", "torchrun", "processes", "accelerate", "deepspeed"]
+Launcher = Literal["python", "shell", "torchrun", "processes", "deepspeed"]
 
 
 @dataclass(frozen=True, slots=True)

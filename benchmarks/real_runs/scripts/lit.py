@@ -83,7 +83,11 @@ def main():
     elif opt.check_finite:
         callbacks.append(
             EarlyStopping(
-                "train_loss", patience=1000, check_finite=True, check_on_train_epoch_end=True
+                "train_loss",
+                patience=1000,
+                verbose=True,
+                check_finite=True,
+                check_on_train_epoch_end=True,
             )
         )
     if opt.max_time:
