@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from trainwreck_analyzer.verdict import Diagnosis, Evidence, Incident
-from trainwreck_tui.demo import run
+from trainwreck_tui.demo import children, folders, run
 from trainwreck_tui.demo.faults import Fault, Plan
 from trainwreck_tui.demo.job.config import JobConfig
 from trainwreck_tui.demo.progress import Display, JobState, LogReader
@@ -26,7 +26,7 @@ NOTHING = Plan(Fault.EXCEPTION, (), Place("none", ""), "")
 class Accident:
     """What is left of a job."""
 
-    where: run.Folders
+    where: folders.Folders
     exit_code: int
     diagnosis: Diagnosis
     rank: int | None = None
@@ -90,7 +90,7 @@ def demonstrated(tmp_path: Path) -> Callable[..., Accident]:
 
     def play(fault: Fault, seed: int) -> Accident:
         display = Display()
-        with run.folders(tmp_path / "data", keep=True) as where:
+        with folders.folders(tmp_path / "data", keep=True) as where:
             outcome = run.demonstrate(fault, where, workers=4, seed=seed, display=display)
         rank = next((flaw.rank for flaw in outcome.plan.flaws), None)
         return Accident(where, outcome.exit_code, outcome.diagnosis, rank)
@@ -105,15 +105,15 @@ def recorded(tmp_path: Path) -> Callable[..., Accident]:
     def play(act: Callable[[Running], None] | None, steps: int = 100_000) -> Accident:
         display, state = Display(), JobState()
         with ExitStack() as stack:
-            where = stack.enter_context(run.folders(tmp_path / "data", keep=True))
-            stack.enter_context(run.recorder(where, display))
+            where = stack.enter_context(folders.folders(tmp_path / "data", keep=True))
+            stack.enter_context(children.recorder(where, display))
             job = JobConfig(
                 run_id=f"test-{os.getpid()}",
                 log_folder=str(where.log.parent),
                 checkpoint_folder=str(where.job / "checkpoints"),
                 steps=steps,
             )
-            launcher = stack.enter_context(run.launched(job, NOTHING, where))
+            launcher = stack.enter_context(children.launched(job, NOTHING, where))
             reader, deadline_s = LogReader(where.log), time.monotonic() + 60
             while state.step < min(steps, 30) and time.monotonic() < deadline_s:
                 reader.update(state)
@@ -123,7 +123,7 @@ def recorded(tmp_path: Path) -> Callable[..., Accident]:
                 act(Running(launcher, pids))
             exit_code = launcher.wait(60)
             ended_us = time.time_ns() // 1000
-            while not run.has_rows(where.data, {"cpu"}, ended_us + 1_500_000):
+            while not children.has_rows(where.data, {"cpu"}, ended_us + 1_500_000):
                 assert time.monotonic() < deadline_s + 60, "the recorder stopped writing"
                 time.sleep(0.1)
         return Accident(where, exit_code, run.diagnosed(where, display), pids=pids)
@@ -137,7 +137,7 @@ def demo_command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         code = "from trainwreck_tui.demo.command import demo; demo()"
-        env = run.child_environment() | {"TMPDIR": str(tmp_path)}
+        env = children.child_environment() | {"TMPDIR": str(tmp_path)}
         return subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainwreck_tui.demo import run, sandbox
+from trainwreck_tui.demo import children, folders, run, sandbox
 from trainwreck_tui.demo.progress import Display
 
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'trainwreck[torch]'")
@@ -32,7 +32,7 @@ def trained(tmp_path: Path, accident_type: Any) -> Train:
     def train(what: str, rank: int, *, memory_limit_bytes: int | None = None) -> Accident:
         display = Display()
         with ExitStack() as stack:
-            where = stack.enter_context(run.folders(tmp_path / "data", keep=True))
+            where = stack.enter_context(folders.folders(tmp_path / "data", keep=True))
             prefix: tuple[str, ...] = ()
             if memory_limit_bytes:
                 place = stack.enter_context(
@@ -41,7 +41,7 @@ def trained(tmp_path: Path, accident_type: Any) -> Train:
                 if place.kind == "limit":
                     pytest.skip("this user may not make a memory cgroup here")
                 prefix = place.prefix
-            stack.enter_context(run.recorder(where, display))
+            stack.enter_context(children.recorder(where, display))
             command = [
                 *prefix, sys.executable, "-m", "torch.distributed.run", "--standalone",
                 f"--nproc-per-node={RANKS}", "--tee=3", f"--log-dir={where.job / 'ranks'}",
@@ -50,10 +50,10 @@ def trained(tmp_path: Path, accident_type: Any) -> Train:
             with where.log.open("ab") as log:
                 done = subprocess.run(
                     command, stdout=log, stderr=log, timeout=150, check=False,
-                    env=run.child_environment() | {"OMP_NUM_THREADS": "1"},
+                    env=children.child_environment() | {"OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
             ended_us = time.time_ns() // 1000
-            while not run.has_rows(where.data, {"cpu"}, ended_us + 1_500_000):
+            while not children.has_rows(where.data, {"cpu"}, ended_us + 1_500_000):
                 time.sleep(0.1)
         return accident_type(where, done.returncode, run.diagnosed(where, display), rank)
 

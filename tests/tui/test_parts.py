@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from story import CRASH_S, START, row
 from trainwreck_agent import store
-from trainwreck_tui import lanes, timeline, units
+from trainwreck_tui import lanes, queries, timeline, units
 from trainwreck_tui.logfile import LogFile
 from trainwreck_tui.widgets.braille import BLANK, Series, plot
 
@@ -73,10 +73,10 @@ def test_any_number_can_be_written(value: float, unit: str) -> None:
     assert units.value(value, unit)
 
 
-@pytest.mark.parametrize("name", [*[f"lane {x.key}" for x in lanes.LANES], *lanes.QUERIES])
+@pytest.mark.parametrize("name", [*[f"lane {x.key}" for x in lanes.LANES], *queries.QUERIES])
 def test_every_query_of_the_app_fits_the_views(data: Path, name: str) -> None:
     connection = store.connect([data])
-    known = {f"lane {x.key}": x.sql for x in lanes.LANES} | lanes.QUERIES
+    known = {f"lane {x.key}": x.sql for x in lanes.LANES} | queries.QUERIES
     window = {"host": "node7", "start": START, "end": START}
     query = known[name]
     connection.execute(f"EXPLAIN {query}", {k: v for k, v in window.items() if f"${k}" in query})

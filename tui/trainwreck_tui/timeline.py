@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainwreck_tui import lanes
+from trainwreck_tui import lanes, queries
+from trainwreck_tui.lane import Lane
 from trainwreck_tui.widgets.braille import Series
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Mark:
 class LaneData:
     """One lane with what was measured."""
 
-    lane: lanes.Lane
+    lane: Lane
     series: tuple[Series, ...]
     hidden: int = 0
     """Lines that were left out, there being too many."""
@@ -71,7 +72,7 @@ def load(
     from trainwreck_agent import store
 
     connection = store.connect(data)
-    extents = connection.execute(lanes.EXTENT).fetchall()
+    extents = connection.execute(queries.EXTENT).fetchall()
     if not extents:
         return None
     wanted = host or (incident and incident.verdict.component.host)
@@ -88,7 +89,7 @@ def load(
     cause = incident.verdict.cause if incident else "unknown"
     domain = incident.verdict.domain if incident else "none"
     found = [_lane(connection, lane, window) for lane in lanes.ordered(cause, domain)]
-    absent = connection.execute(lanes.ABSENT, {"host": name}).fetchall()
+    absent = connection.execute(queries.ABSENT, {"host": name}).fetchall()
     return Timeline(
         name, start.timestamp(), end.timestamp(), None if crash is None else crash.timestamp(),
         tuple(lane for lane in found if lane.series), tuple(_marks(connection, window)),
@@ -96,9 +97,7 @@ def load(
     )  # fmt: skip
 
 
-def _lane(
-    connection: duckdb.DuckDBPyConnection, lane: lanes.Lane, window: dict[str, Any]
-) -> LaneData:
+def _lane(connection: duckdb.DuckDBPyConnection, lane: Lane, window: dict[str, Any]) -> LaneData:
     query = f"SELECT name, epoch(ts) AS t, value FROM ({lane.sql})"
     columns = connection.execute(query, window).fetchnumpy()
     read = np.ma.asarray(columns["value"], dtype=np.float64)
@@ -129,15 +128,15 @@ def _movement(one: Series) -> float:
 def _marks(connection: duckdb.DuckDBPyConnection, window: dict[str, Any]) -> list[Mark]:
     marks = [
         Mark(ts.timestamp(), "kernel", priority is not None and priority <= 3, text)
-        for ts, priority, text in connection.execute(lanes.KERNEL_EVENTS, window).fetchall()
+        for ts, priority, text in connection.execute(queries.KERNEL_EVENTS, window).fetchall()
     ]
     for ts, pid, name, rank, code, signal, _ in connection.execute(
-        lanes.PROCESS_EXITS, window
+        queries.PROCESS_EXITS, window
     ).fetchall():
         how = f"killed by signal {signal}" if signal else f"ended with code {code}"
         who = f"rank {rank}" if rank is not None else (name or "a process")
         marks.append(Mark(ts.timestamp(), "exit", bool(signal or code), f"{who} (pid {pid}) {how}"))
-    for ts, kind, _, text in connection.execute(lanes.ALARMS, window).fetchall():
+    for ts, kind, _, text in connection.execute(queries.ALARMS, window).fetchall():
         marks.append(Mark(ts.timestamp(), kind, kind == "alarm", text or kind))
     return sorted(marks, key=lambda mark: mark.time)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainwreck_tui.demo import run
+from trainwreck_tui.demo.children import child_environment
 from trainwreck_tui.demo.job import checkpoint, config
 from trainwreck_tui.demo.job.config import Flaw, JobConfig
 from trainwreck_tui.demo.job.model import INPUT_WIDTH, OUTPUT_WIDTH, Model
@@ -114,7 +114,7 @@ def _launch(tmp_path: Path, *flaws: Flaw, steps: int = 100_000) -> tuple[int, st
     config.write(job, tmp_path / "job.json")
     command = [sys.executable, "-m", "trainwreck_tui.demo.launcher", str(tmp_path / "job.json")]
     done = subprocess.run(
-        command, env=run.child_environment(), capture_output=True, timeout=90, check=False
+        command, env=child_environment(), capture_output=True, timeout=90, check=False
     )
     log = (tmp_path / "logs" / "train.log").read_text()
     assert done.stdout.decode() == log

@@ -41,14 +41,14 @@ def demo(
 
     Needs no GPU and no root. Everything that it starts or mounts is gone at the end.
     """
-    from trainwreck_tui.demo import run
+    from trainwreck_tui.demo import folders, run
     from trainwreck_tui.demo.faults import Fault
     from trainwreck_tui.demo.progress import Display
 
     drawn = secrets.randbelow(1 << 31) if seed is None else seed
     display = Display()
     try:
-        with run.interruptible(), run.folders(data, keep=keep) as where:
+        with run.interruptible(), folders.folders(data, keep=keep) as where:
             display.say(f"Fault {fault}, seed {drawn}: this takes about half a minute")
             outcome = run.demonstrate(
                 Fault(fault), where, workers=workers, seed=drawn, display=display
@@ -57,7 +57,7 @@ def demo(
             _show(outcome, no_tui=no_tui)
             if keep or data is not None:
                 display.say(f"Look at it again: {where.command_to_look_again()}")
-    except run.DemoError as error:
+    except folders.DemoError as error:
         display.close()
         click.echo(f"trainwreck demo: {error}", err=True)
         sys.exit(2)
