@@ -31,6 +31,7 @@ _LOW_SCALE = 16.0
 _SCALE_NOW = re.compile(
     r"(?:reducing to|loss scale to:?) (\d{1,12}(?:\.\d{1,12})?)(?![\d.e])", re.ASCII
 )
+_ITERATION = re.compile(r"on iteration ?[\s\d]{0,12}", re.ASCII)
 _WARM_UP_STEPS = 100
 """Loss scaling starts high on purpose: overflows in the first steps are its search."""
 _STEP_TIME_RATIO = 0.04
@@ -94,7 +95,13 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
         after = losses[i + 1 :]
         fields = {"before": f"{level:.3g}", "after": f"{losses[i]:.3g}"}
         back = next((n for n, x in enumerate(after) if x < level + 0.3 * rise), None)
-        if back is not None and back < _BRIEF_STEPS and len(losses) >= _LONG_LOG:
+        if (
+            back is not None
+            and len(losses) >= _LONG_LOG
+            and (
+                back < _BRIEF_STEPS or losses[i] < max(losses[max(0, i - _LONG_LOG) : i]) + rise / 2
+            )
+        ):
             continue
         if back is not None:
             yield _fact("series_loss_spike", known[i], path, fields)
@@ -108,7 +115,12 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
 def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
     """Steps skipped in a row that were too many, unless the run got over them."""
     known = [s for s in steps if s.step is not None]
-    for run, last in _overflow_runs(facts):
+    runs = list(_overflow_runs(facts))
+    for number, (run, last) in enumerate(runs):
+        scale = _scale(run[-1])
+        later = [_scale(other[0]) for other, _ in runs[number + 1 :]]
+        if scale is not None and any(x is not None and x > scale for x in later):
+            continue
         if sum(finite(s.loss) and s.line > last for s in steps) >= FEWEST_STEPS:
             continue
         passed = bisect_right(known, run[-1].line or 0, key=lambda s: s.line)
@@ -116,9 +128,8 @@ def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:
         if len(run) >= (_OVERFLOW_RUN if late else 5 * _OVERFLOW_RUN):
             yield _again("series_overflow_run", run[0], {})
             return
-        scale = _SCALE_NOW.search(run[-1].text)
-        if len(run) >= _FALLING_RUN and scale and float(scale[1]) <= _LOW_SCALE:
-            yield _again("series_loss_scale_floor", run[0], {"scale": scale[1]})
+        if len(run) >= _FALLING_RUN and scale is not None and scale <= _LOW_SCALE:
+            yield _again("series_loss_scale_floor", run[0], {"scale": f"{scale:g}"})
             return
 
 
@@ -134,17 +145,18 @@ def _overflow_runs(facts: Sequence[Fact]) -> Iterator[tuple[list[Fact], int]]:
             yield run, last
             run = []
         last = line
-        scale = _SCALE_NOW.search(fact.text)
-        # Every rank prints it: the same scale twice is one step.
-        if not (scale and any(_same_scale(scale, f) for f in run)):
+        # Every rank prints it: the same scale or iteration twice is one step.
+        same = _scale(fact) or _ITERATION.findall(fact.text)
+        if not same or all((_scale(f) or _ITERATION.findall(f.text)) != same for f in run):
             run.append(fact)
     if run:
         yield run, last
 
 
-def _same_scale(scale: re.Match[str], other: Fact) -> bool:
-    found = _SCALE_NOW.search(other.text)
-    return found is not None and found[1] == scale[1]
+def _scale(fact: Fact) -> float | None:
+    """The loss scale that a line says it goes on with."""
+    found = _SCALE_NOW.search(fact.text)
+    return float(found[1]) if found else None
 
 
 def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
@@ -156,7 +168,7 @@ def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
 
 def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     """The steps took longer from one on, and stayed so: not the odd slow step."""
-    timed = [s for s in steps if s.step_time_s]
+    timed = _once_a_step([s for s in steps if s.step_time_s])
     times = [s.step_time_s or 0.0 for s in timed]
     if len(times) < FEWEST_STEPS:
         return
@@ -174,6 +186,17 @@ def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
             fields = {"before": f"{level:.3g}", "after": f"{now:.3g}"}
             yield _fact("series_step_time_shift", timed[i], path, fields)
             return
+
+
+def _once_a_step(steps: Sequence[Step]) -> list[Step]:
+    """The first line of each step: every rank may print one."""
+    last: int | None = None
+    once: list[Step] = []
+    for step in steps:
+        if step.step is None or step.step != last:
+            once.append(step)
+        last = step.step
+    return once
 
 
 def _data_bound(steps: Sequence[Step], path: str) -> Iterator[Fact]:

@@ -27,10 +27,8 @@ _STEP = re.compile(
     re.ASCII,
 )
 _LOSS = re.compile(
-    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step|/tok(?:en)?)?(?:\s?\([^)]{0,20}\))?"
-    + _SEPARATOR
-    + _NUMBER
-    + r"(?![\w.])",
+    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step|/tok(?:en)?)?"
+    r"(?:\s?\([^)]{0,20}\))?" + _SEPARATOR + _NUMBER + r"(?![\w.])",
     re.ASCII,
 )
 _GRAD = re.compile(r"\b(?:global_)?grad(?:ient)?[_ ]norm" + _SEPARATOR + _NUMBER, re.ASCII)
@@ -39,10 +37,10 @@ _SCALE = re.compile(r"\bloss[_ ]scale" + _SEPARATOR + _NUMBER, re.ASCII)
 _EPOCH = re.compile(r"\b[Ee]poch" + _SEPARATOR + r"\[?(?P<v>\d+(?:\.\d+)?)", re.ASCII)
 _TIME = re.compile(
     r"elapsed time per iteration \((?P<unit>m?s)\): (?P<v>[\d.]+)"
-    r"|(?<![\w_])(?:iter_)?[Tt]ime:? {1,4}(?P<s>\d+\.\d+)",
+    r"|(?<![\w_])(?:iter_)?[Tt]ime:? {1,4}(?P<s>\d+\.\d+(?:[eE][-+]\d{1,3})?)",
     re.ASCII,
 )
-_DATA = re.compile(r"\b[Dd]ata(?:[_ ]time)?:? {1,4}(?P<v>\d+\.\d+)", re.ASCII)
+_DATA = re.compile(r"\b[Dd]ata(?:[_ ]time)?:? {1,4}(?P<v>\d+\.\d+(?:[eE][-+]\d{1,3})?)", re.ASCII)
 _MEMORY = re.compile(
     r"(?<![a-zA-Z/])(?:(?:max[_ ]|peak[_ ])?"
     r"(?:gpu|GPU|cuda|CUDA|vram|VRAM|allocated|reserved)?[_ ]?"
