@@ -16,6 +16,7 @@ ROTATE_EVERY_S = 900.0
 ROTATE_AT_BYTES = 16 << 20
 CLEAN_AFTER_S = 120.0
 NICE = 19
+STOP_S = 2.0
 PINNED_CODE = 3
 """Exit code of the child: pinned incidents hold more than the limit of bytes allows."""
 
@@ -84,11 +85,17 @@ class Sealer:
         return [] if code == 0 else [_health(f"sealing failed with exit code {code}; see the log")]
 
     def stop(self) -> None:
-        """Ask a running child to end; it leaves nothing half done that counts."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        """Ask a running child to end; it leaves nothing half done that counts.
+
+        One that hangs, on a disk that does not answer, is left to itself.
+        """
+        if not self._pid:
+            return
+        os.kill(self._pid, signal.SIGTERM)
+        until_s = time.monotonic() + STOP_S
+        while os.waitpid(self._pid, os.WNOHANG) == (0, 0) and time.monotonic() < until_s:
+            time.sleep(0.01)
+        self._pid = 0
 
 
 def _health(detail: str) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,7 +32,69 @@ def test_the_unit_says_where_it_writes() -> None:
     elsewhere = service.render(Path("/data/x"))
     assert "StateDirectory" not in elsewhere
     assert "ReadWritePaths=/data/x\n" in elsewhere
-    assert "@" not in unit + elsewhere
+    assert re.search(r"@[A-Z]+@", unit + elsewhere) is None
+
+
+def test_the_unit_kills_nothing_by_force_and_may_ask_what_it_must() -> None:
+    """A process inside a call of the GPU driver; whether the clock is disciplined; logs in /tmp."""
+    lines = service.render(Path("/var/lib/trainwreck")).splitlines()
+    assert {"KillMode=mixed", "SendSIGKILL=no", "OOMPolicy=continue"} <= set(lines)
+    assert not any(line.startswith(("ProtectClock", "PrivateTmp", "DeviceAllow")) for line in lines)
+
+
+FAKE = """#!/bin/sh
+echo "$@" >> {log}
+if [ "$1" = is-active ]; then echo active; fi
+if [ -e {log}.fails ]; then echo "Failed to connect to bus" >&2; exit 1; fi
+"""
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that writes down what it was asked; units go where nobody reads them."""
+    log = tmp_path / "asked"
+    tool = tmp_path / "bin" / "systemctl"
+    tool.parent.mkdir()
+    tool.write_text(FAKE.format(log=log))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(service, "FOLDER", str(tmp_path / "units").lstrip("/"))
+    return log
+
+
+def test_the_service_is_started_shown_and_stopped(systemctl: Path, tmp_path: Path) -> None:
+    run = CliRunner()
+    done = run.invoke(cli, ["service", "install", "--data", str(tmp_path / "data")])
+    assert done.exit_code == 0, done.output
+    asked = systemctl.read_text().splitlines()
+    assert asked == ["daemon-reload", f"enable --now {service.NAME}"]
+    unit = tmp_path / "units" / service.NAME
+    assert f"--data {tmp_path / 'data'}" in unit.read_text()
+    assert "state: active" in run.invoke(cli, ["service", "status"]).output
+    systemctl.unlink()
+    assert run.invoke(cli, ["service", "uninstall"]).exit_code == 0
+    asked = systemctl.read_text().splitlines()
+    assert asked == [f"disable --now {service.NAME}", "daemon-reload"]
+    assert not unit.exists()
+    assert (tmp_path / "data" / "meta.json").exists()
+    assert "not installed" in run.invoke(cli, ["service", "status"]).output
+
+
+def test_what_systemd_refuses_is_told_in_its_words(systemctl: Path, tmp_path: Path) -> None:
+    systemctl.with_name("asked.fails").touch()
+    done = CliRunner().invoke(cli, ["service", "install", "--data", str(tmp_path / "data")])
+    assert done.exit_code == 2
+    assert "systemctl daemon-reload: Failed to connect to bus" in done.output
+
+
+def test_a_machine_without_systemd_is_told_so(
+    systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = CliRunner().invoke(cli, ["service", "install", "--data", str(tmp_path / "data")])
+    assert done.exit_code == 2
+    assert "systemctl: not on this machine" in done.output
+    assert not systemctl.exists()
 
 
 def test_words_keep_their_meaning() -> None:

@@ -63,11 +63,15 @@ class Filesystem(Collector):
         super().__init__(host)
         if not host.live:
             raise Unavailable("file systems: a recorded machine cannot be asked how full it is")
-        self._file = host.open("/proc/self/mountinfo")
+        # The service sees all but one directory read-only: what init sees is what holds.
+        try:
+            self._file = host.open("/proc/1/mountinfo")
+        except Unavailable:
+            self._file = host.open("/proc/self/mountinfo")
 
     def collect(self) -> Iterator[Row]:
         """Yield one row a file system; the shortest mount point of a device speaks for it."""
-        for mount, device, kind in parse(self._file.read()):
+        for mount, device, kind, read_only in parse(self._file.read()):
             try:
                 space = os.statvfs(mount)
             except OSError:
@@ -86,14 +90,17 @@ class Filesystem(Collector):
                     space.f_bavail * unit,
                     space.f_files,
                     space.f_ffree,
-                    bool(space.f_flag & os.ST_RDONLY),
+                    read_only,
                 ),
             )
 
 
-def parse(data: bytes) -> list[tuple[str, str, str]]:
-    """``(mount point, device, type)`` of each file system that has space, one a device number."""
-    found: dict[bytes, tuple[str, str, str]] = {}
+def parse(data: bytes) -> list[tuple[str, str, str, bool]]:
+    """``(mount point, device, type, read-only)`` of each file system that has space, one a device.
+
+    It is read-only where the mount is, or the file system itself, as after an error.
+    """
+    found: dict[bytes, tuple[str, str, str, bool]] = {}
     for line in data.splitlines():
         left, dash, right = line.partition(b" - ")
         words, tail = left.split(b" "), right.split(b" ")
@@ -103,7 +110,8 @@ def parse(data: bytes) -> list[tuple[str, str, str]]:
         if kind in WITHOUT_SPACE:
             continue
         if words[2] not in found or len(mount) < len(found[words[2]][0]):
-            found[words[2]] = (mount, device, kind)
+            options = (words[5] + b"," + tail[-1]).split(b",")
+            found[words[2]] = (mount, device, kind, b"ro" in options)
     return list(found.values())
 
 
