@@ -33,6 +33,8 @@ _FRAMES = ("traceback_frames", "traceback_frames_rendezvous", "traceback_frames_
 _SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
 """The scheduler's own words: a clean end after them is their consequence."""
 _LOWEST_WEIGHT = 1.0
+_FAINT = 2.5
+"""A log's weaker hint of hardware, after which the run ended well, was none."""
 
 
 def cleaned(reading: Reading, catalogue: Catalogue) -> list[Fact]:
@@ -76,8 +78,12 @@ def _marked(fact: Fact, progress: _Progress, catalogue: Catalogue) -> Fact:
     if fact.kind == _NOT_FINITE:
         healed = progress.healed(fact.line or 0)
         return replace(fact, fields=fact.fields | {"run_went_on": "yes"}) if healed else fact
-    if not signatures or all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):
+    if not signatures:
         return fact
+    if all(s.role == "cause" and _domain(s) in _SURVIVABLE for s in signatures):
+        faint = all(_domain(s) == "hardware" and s.weight < _FAINT for s in signatures)
+        if not (faint and progress.finished(fact.line or 0)):
+            return fact
     if not progress.went_on(fact.line or 0):
         return fact
     return replace(fact, fields=fact.fields | {"run_went_on": "yes"})
@@ -109,9 +115,13 @@ class _Progress:
         later = [s for s in self._all if s.line > line]
         return any(finite(s.grad_norm) for s in later) and all(finite(s.loss) for s in later)
 
+    def finished(self, line: int) -> bool:
+        """Whether the run says after the line that it ended well."""
+        return self._finished > line
+
     def went_on(self, line: int) -> bool:
         """Whether the log shows steps, each later than the last, after the line; or its end."""
-        if self._finished > line:
+        if self.finished(line):
             return True
         before, after = bisect_left(self._lines, line), bisect_right(self._lines, line)
         if before == 0 or len(self._steps) - after < _WENT_ON_STEPS:
