@@ -14,6 +14,8 @@ _REPEATED = 3
 program."""
 _CORRECTED_OFTEN = 10
 """Corrected errors of one host's PCIe links in one log, from which on they are more than noise."""
+_MEMORY_CORRECTED_OFTEN = 5
+"""Corrected errors of one host's memory in one log, from which on a module is suspect."""
 _BOOTING_S = 60.0
 """A link that comes up and goes down within this time is being set up."""
 
@@ -26,6 +28,7 @@ class Conclusions:
         self._links: dict[tuple[str | None, ...], tuple[str, float | None]] = {}
         self._downs: dict[tuple[str | None, ...], int] = {}
         self._corrected: dict[str | None, float] = {}
+        self._memory_corrected: dict[str | None, float] = {}
         self._told: set[tuple[str | None, ...]] = set()
 
     def of(self, fact: Fact) -> Iterator[Fact]:
@@ -39,6 +42,8 @@ class Conclusions:
             yield from self._flap(fact)
         elif fact.kind == "aer_corrected":
             yield from self._corrected_often(fact)
+        elif fact.kind == "edac_ce":
+            yield from self._memory_often(fact)
 
     def _named_cause(self, fact: Fact) -> Iterator[Fact]:
         """The Xid that the driver names as the cause, whether its own line is there or not."""
@@ -86,6 +91,13 @@ class Conclusions:
         self._corrected[host] = self._corrected.get(host, 0.0) + max(1.0, (fact.value or 1.0) / 2)
         if self._corrected[host] >= _CORRECTED_OFTEN:
             yield from self._once(replace(fact, kind="aer_corrected_often"))
+
+    def _memory_often(self, fact: Fact) -> Iterator[Fact]:
+        host = fact.component.host
+        count = max(1.0, fact.value or 1.0, float(fact.fields.get("count", "1")))
+        self._memory_corrected[host] = self._memory_corrected.get(host, 0.0) + count
+        if self._memory_corrected[host] >= _MEMORY_CORRECTED_OFTEN:
+            yield from self._once(replace(fact, kind="edac_ce_often"))
 
     def _once(self, fact: Fact, place: str = "") -> Iterator[Fact]:
         component = fact.component

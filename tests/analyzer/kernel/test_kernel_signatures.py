@@ -11,7 +11,13 @@ KINDS = sorted(
     {line.kind for line in family.lines() if line.kind != "ghes"}
     | {f"xid_{code}" for code, known in table.xids().items() if known.severity != "unused"}
     | {"mce_corrected", "mce_deferred", "mce_implausible", "aer_nonfatal", "aer_fatal"}
-    | {"aer_corrected_storm", "edac_ce_storm", "xid_13_repeated", "xid_31_repeated"}
+    | {
+        "aer_corrected_storm",
+        "edac_ce_storm",
+        "edac_ce_often",
+        "xid_13_repeated",
+        "xid_31_repeated",
+    }
     | {"link_flapped", "aer_corrected_often", "mce_memory", "mce_corrected_memory"}
     | {"sxid_20034", "nvswitch_note", "nvswitch_detail"}
 )

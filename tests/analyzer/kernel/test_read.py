@@ -186,3 +186,13 @@ def test_a_machine_check_of_the_memory_controller_is_the_memorys() -> None:
     assert [f.kind for f in read(line.format("8c00004000010090"))] == ["mce_corrected_memory"]
     assert [f.kind for f in read(line.format("be00000000010090"))] == ["mce_memory"]
     assert [f.kind for f in read(line.format("b200000000000151"))] == ["mce"]
+
+
+def test_memory_corrected_again_and_again_is_said_once_whoever_wrote_it_down() -> None:
+    listed = "{n} 2024-10-16 06:55:24 +0000 1 Corrected error(s): memory read error at DIMM_A1 location: 3:1:0:-1\n"
+    logged = "[ {n}00.000000] EDAC MC0: 1 CE memory read error on DIMM_A1 (channel:1 slot:0)\n"
+    for line in (listed, logged):
+        few = "".join(line.format(n=n) for n in range(1, 4))
+        many = "".join(line.format(n=n) for n in range(1, 9))
+        assert "edac_ce_often" not in [fact.kind for fact in read(few)]
+        assert [fact.kind for fact in read(many)].count("edac_ce_often") == 1
