@@ -1,0 +1,221 @@
+"""However a log is searched, the same lines mean something: by shape, by long texts, at once."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trainwreck_analyzer import kernel, logs, looks, scan, source
+from trainwreck_analyzer.accelerator import Accelerator, accelerator
+from trainwreck_analyzer.catalogue import built_in
+from trainwreck_analyzer.grams import GramGate
+from trainwreck_analyzer.literals import shape
+from trainwreck_analyzer.needles import needles
+from trainwreck_analyzer.relaxed import relaxed
+from trainwreck_analyzer.scan import Lines
+
+CATALOGUE = built_in()
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
+EXAMPLES = sorted(
+    {
+        line.encode()
+        for signature in CATALOGUE.signatures.values()
+        for example in (*signature.examples, *signature.look_alikes)
+        for line in example.line.splitlines()
+    }
+)
+WAYS = ("shapes", "needles", "search")
+NEVER = 1 << 60
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accelerator]:
+    pytest.importorskip("hyperscan", reason="the accelerator is optional: pip install .[fast]")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        accelerator.cache_clear()
+        found = accelerator(tuple(CATALOGUE.expressions), ())
+        if found is None:
+            pytest.skip("this release of hyperscan misses matches")
+        yield found
+
+
+def found_by(way: str, text: bytes) -> list[tuple[object, ...]]:
+    """What a way of searching finds that says something: a line and what it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_SEARCH_FROM_BYTES", 0 if way == "search" else NEVER)
+        patch.setattr(scan, "_SEARCH_FROM_SHAPES", NEVER)
+        patch.setattr(scan, "_NEEDLES_FROM_SHAPES", 0 if way == "needles" else NEVER)
+        patch.setattr(scan, "_GATE_FROM_SHAPES", 0 if way == "needles" else NEVER)
+        patch.setattr(scan, "_CROWDED", 2.0)
+        lines = Lines.of(text)
+        found = list(looks.scanner(CATALOGUE).matter(lines))
+    said = ((index, *_said(lines.raw[index], look)) for index, look in found)
+    return [what for what in said if any(what[1:])]
+
+
+def _said(raw: bytes, look: looks.Look) -> tuple[object, ...]:
+    """What a line says in the end: a shape may promise more."""
+    plain = source.plain(raw[: looks.LONGEST_LINE_BYTES])
+    hits = [(hit.signature.id, hit.fields) for hit in CATALOGUE.hits(plain, look.patterns)]
+    kernels = kernel.decode(kernel.split(plain).text) if look.kernel else None
+    return hits, kernels, look.traceback, look.step, look.boot, look.start
+
+
+PARTS = (
+    st.sampled_from(EXAMPLES)
+    | st.binary(max_size=40)
+    | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace"))
+    | st.sampled_from([b"\r", b"\x1b[31m", b"\x1b[0m", b"[rank3]: ", "données ".encode(), b"\n"])
+)
+
+
+@given(st.lists(PARTS, max_size=30), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_way_finds_the_same(parts: list[bytes], rng: random.Random) -> None:
+    text = b"".join(part + rng.choice([b"\n", b"", b" "]) for part in parts)
+    text += b"\n" + b"\n".join(rng.sample(EXAMPLES, 20))
+    expected = found_by("shapes", text)
+    assert expected
+    for way in WAYS[1:]:
+        assert found_by(way, text) == expected, way
+
+
+def test_a_search_is_really_made(engine: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    lines = Accelerator.lines
+
+    def spied(self: Accelerator, text: bytes) -> list[int]:
+        searched.append(len(text))
+        return lines(self, text)
+
+    monkeypatch.setattr(Accelerator, "lines", spied)
+    assert found_by("search", b"\n".join(EXAMPLES)) == found_by("shapes", b"\n".join(EXAMPLES))
+    assert searched
+
+
+def matching(pattern: str) -> st.SearchStrategy[tuple[str, str]]:
+    compiled = re.compile(pattern, re.ASCII)
+    return st.from_regex(compiled).map(
+        lambda text: (pattern, next((x for x in text.split("\n") if compiled.search(x)), ""))
+    )
+
+
+LINES = st.sampled_from(CATALOGUE.expressions).flatmap(matching).filter(lambda pair: pair[1])
+
+
+@given(LINES)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_one_of_its_texts_stands_in_the_shape_of_whatever_a_pattern_matches(
+    pair: tuple[str, str],
+) -> None:
+    pattern, line = pair
+    assert any(text in shape(line) for text in needles(pattern))
+
+
+@given(LINES, st.integers(0, 70))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_a_pattern_matches_is_found_in_bytes(
+    engine: Accelerator, pair: tuple[str, str], before: int
+) -> None:
+    raw = pair[1].encode("utf-8", "surrogatepass")
+    if b"\n" not in raw:
+        assert 1 in engine.lines(b"a" * before + b"\n" + raw + b"\nb")
+
+
+def test_every_example_is_found_wherever_it_stands(engine: Accelerator) -> None:
+    matched = [e for e in EXAMPLES if _matches(source.text(e))]
+    assert len(matched) > len(EXAMPLES) / 4
+    rng = random.Random(1)
+    for _ in range(30):
+        rng.shuffle(matched)
+        text = b"\n".join(b"x" * rng.randrange(40) + b"\n" + line for line in matched)
+        assert set(range(1, 2 * len(matched), 2)) <= set(engine.lines(text))
+
+
+def _matches(line: str) -> bool:
+    return CATALOGUE.matches(line, CATALOGUE.possible(shape(line)))
+
+
+def test_long_texts_are_found_at_either_end_of_a_line() -> None:
+    gate = GramGate(["nan", "disk full", "loss", "Error 000"])
+    lines = [
+        b"nan",
+        b"a nan",
+        b"disk full",
+        b"the disk full of",
+        b"los",
+        b"loss",
+        b"na",
+        b"",
+        b"Err",
+    ]
+    assert sorted(gate(lines)) == sorted(
+        [b"nan", b"a nan", b"disk full", b"the disk full of", b"loss"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("[Dd]isk (?:is )?full", ("Disk full", "Disk is full", "disk full", "disk is full")),
+        (r"exit code \d{1,2}\b", ("exit code 0", "exit code 00")),
+        (r"code (?!0)137", ("code 000",)),
+        (r"(?:lost|gone).{0,9}(?:InfiniBand|NVSwitch \d+)", ("InfiniBand", "NVSwitch 0")),
+        (r"x.?y.*NCCL WARN", ("NCCL WARN",)),
+    ],
+)
+def test_alternatives_are_multiplied_out(pattern: str, expected: tuple[str, ...]) -> None:
+    assert needles(pattern) == tuple(sorted(expected))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a.b", "a.+b"),
+        ("a.{0,40}b", "a.*b"),
+        (r"a\S{2,4}?b", r"a[^\s]+b"),
+        ("a[^x]?b", r"a[^\nx]*b"),
+        (r"(?P<rank>\d+) gone(?! away)$", r"(?:\d+) gone$"),
+        (r"x{,3}y", "x{0,3}y"),
+        (r"(\d+) and \1", None),
+        ("(?i)oom", None),
+    ],
+)
+def test_a_pattern_for_bytes_matches_at_least_as_much(pattern: str, expected: str | None) -> None:
+    assert relaxed(pattern) == expected
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason=f"{CORPUS} is not here")
+def test_real_logs_say_the_same_with_and_without(engine: Accelerator) -> None:
+    files = [path for path in sorted(CORPUS.rglob("*")) if path.suffix in (".log", ".txt", ".out")]
+    assert len(files) > 50
+    for path in files:
+        text = path.read_bytes()
+        expected = found_by("shapes", text)
+        assert found_by("search", text) == found_by("needles", text) == expected, path
+
+
+def test_a_large_log_of_unlike_lines_is_read_the_same(
+    engine: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(3)
+    path = tmp_path / "train.log"
+    letters = "abcdefghijklmnopqrstuvwxyz "
+    with path.open("wb") as out:
+        for number in range(20_000):
+            line = "".join(rng.choices(letters, k=60)).encode()
+            out.write((rng.choice(EXAMPLES) if number % 1000 == 999 else line) + b"\n")
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1 << 16)
+    told = []
+    for shapes in (5000, NEVER):
+        monkeypatch.setattr(scan, "_SEARCH_FROM_SHAPES", shapes)
+        reading = logs.read(path, CATALOGUE)
+        told.append((reading.facts, reading.steps, reading.input))
+    assert told[0] == told[1]
+    assert told[0][0]
