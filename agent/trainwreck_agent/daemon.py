@@ -41,6 +41,9 @@ CLOCK_STEP_US = 500_000
 URGENT_PRIORITY = 4
 """Kernel lines of this severity (warning) or worse are on disk at once, not at the next tick."""
 FLUSHES_PER_TICK_MAX = 10
+_EXIT_ROLE, _EXIT_SIGNAL = (
+    [column.name for column in PROCESS_EXIT.columns].index(name) for name in ("role", "signal")
+)
 LOG_DEADLINE_S = 120.0
 """The log follower also takes stacks, and reads file systems that may be slow."""
 
@@ -287,7 +290,9 @@ def _urgent(row: Row | str) -> bool:
     if row.table is KERNEL_EVENT:
         priority = row.values[2]
         return isinstance(priority, int) and priority <= URGENT_PRIORITY
-    return row.table in (PROCESS_EXIT, KERNEL_TRACE_EVENT)
+    if row.table is PROCESS_EXIT:  # of strangers those that were killed: scripts end with 1 all day
+        return row.values[_EXIT_ROLE] != "other" or row.values[_EXIT_SIGNAL] is not None
+    return row.table is KERNEL_TRACE_EVENT
 
 
 def _lost(name: str, status: str, detail: str, count: int | None) -> Row:

@@ -22,6 +22,7 @@ from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.layout import DataDirectoryError, Layout
 from trainwreck_agent.process_exits import _listen
 from trainwreck_agent.schedule import Schedule
+from trainwreck_agent.tables.process import PROCESS_EXIT
 
 Record = Callable[..., Any]
 Wait = Callable[..., Any]
@@ -71,6 +72,24 @@ def test_a_tick_that_comes_late_costs_no_later_one() -> None:
     for planned_s in (1.0, 2.0, 3.0):  # long ago: each of these ticks comes late
         Recorder._tick(recorder, planned_s)  # type: ignore[arg-type]
     assert read_at == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("role", "signal_number", "at_once"),
+    [("training", None, True), ("child", None, True), ("other", 9, True), ("other", None, False)],
+)
+def test_the_end_of_a_rank_and_a_killed_process_are_on_disk_at_once(
+    role: str, signal_number: int | None, at_once: bool
+) -> None:
+    known = {"role": role, "signal": signal_number, "exit_code": None if signal_number else 1}
+    row = Row(PROCESS_EXIT, tuple(known.get(column.name) for column in PROCESS_EXIT.columns))
+    written: list[Row] = []
+    recorder = SimpleNamespace(
+        _waiting=[], _urgent=0, _write=lambda rows, tick_us: written.extend(rows)
+    )
+    source = SimpleNamespace(read=lambda: [row], fileno=lambda: 3)
+    Recorder._take(recorder, source)  # type: ignore[arg-type]
+    assert (written, recorder._waiting) == (([row], []) if at_once else ([], [row]))
 
 
 def test_it_ends_by_itself_after_its_duration(record: Record) -> None:
