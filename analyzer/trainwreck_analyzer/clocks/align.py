@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from trainwreck_analyzer.boot import Boot
-from trainwreck_analyzer.clock import FARTHEST_ZONE_S
+from trainwreck_analyzer.clock import FARTHEST_ZONE_S, Stamp, stated_shift_s
 from trainwreck_analyzer.clocks import marks, match
 from trainwreck_analyzer.clocks.marks import Mark
 from trainwreck_analyzer.fact import Fact
@@ -22,6 +23,8 @@ By = Literal[
 NEAR = timedelta(minutes=10)
 """Logs of one run that name no zone and lie no further apart than this show the same clock."""
 _NOTABLE_S = 0.0015
+_BESIDE_LINES = 40
+"""torchelastic's table of failed ranks, without a zone, is longer than a few lines."""
 _ORDER_MAX_S = 60.0
 _ORDER_EARLY_S = 2.0
 _HOUR_S = 3600
@@ -120,9 +123,8 @@ class _Work:
         """A zone that the file states, or its own record of the boot."""
         if source.clock == "utc":
             self.found[source.path] = Alignment("utc", 0.0, 0.0, "stated")
-        elif source.clock == "local" and source.stated_shift_s is not None:
-            shift_s = float(source.stated_shift_s)
-            self.found[source.path] = Alignment("local", shift_s, 0.0, "neighbour")
+        elif source.clock == "local" and (stated_s := _stated_s(source)) is not None:
+            self.found[source.path] = Alignment("local", float(stated_s), 0.0, "neighbour")
         elif source.clock == "boot" and source.boot and source.boot.utc_s is not None:
             self.found[source.path] = Alignment("boot", source.boot.utc_s, 0.0, "boot record")
 
@@ -165,12 +167,13 @@ class _Work:
             self.found[local[0].path] = Alignment("local", 0.0, 0.0, "alone")
 
     def marks(self, source: Source) -> list[Mark]:
-        """The events of a file on its own clock."""
+        """The events of a file on the clock that is to be aligned."""
         known = self._marks.get(source.path)
         if known is None:
-            boot = source.clock == "boot"
-            known = list(marks.of_facts(source.facts, boot=boot))
-            if not boot:
+            local = source.clock == "local"
+            facts = [f for f in source.facts if not (local and f.zoned)]
+            known = list(marks.of_facts(facts, boot=source.clock == "boot"))
+            if source.clock == "utc" or (local and source.zoned is False):
                 known += marks.of_steps(source.steps)
             self._marks[source.path] = known
         return known
@@ -265,6 +268,20 @@ class _Work:
     def _by(self, source: Source) -> By | None:
         known = self.found.get(source.path)
         return known.by if known else None
+
+
+def _stated_s(source: Source) -> int | None:
+    """What lines with a zone say of those beside them without one: at the head, or anywhere."""
+    if source.stated_shift_s is not None:
+        return source.stated_shift_s
+    dated = sorted((f for f in source.facts if f.time is not None), key=lambda f: f.line or 0)
+    found: set[int] = set()
+    for one, other in pairwise(dated):
+        if one.zoned != other.zoned and (other.line or 0) - (one.line or 0) <= _BESIDE_LINES:
+            stamps = [Stamp(f.time, f.zoned) for f in (one, other) if f.time is not None]
+            shift_s = stated_shift_s(stamps)
+            found |= set() if shift_s is None else {shift_s}
+    return found.pop() if len(found) == 1 else None
 
 
 def _side_by_side(one: Source, other: Source) -> bool:

@@ -43,6 +43,8 @@ class _Difference:
     exact: bool
     least: bool
     """Not exact: the true difference is at least this (else at most)."""
+    grain_s: float = 0.0
+    """What is cut off: a clock that shows whole seconds is up to one behind."""
 
 
 def wall(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
@@ -81,7 +83,8 @@ def since_boot(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
     if best is None:
         return None
     _, found = best
-    shift_s = _agreed([d.seconds for d in found], found, min(d.seconds for d in found))
+    seconds = [d.seconds for d in found]
+    shift_s = median(seconds) if exact else min(seconds)
     return Match(shift_s, 0.0, _events(found), bool(exact))
 
 
@@ -98,11 +101,7 @@ def _differences(own: Iterable[Mark], other: Iterable[Mark]) -> list[_Difference
         for mine, their in _pairs(marks, theirs[key]):
             if mine.late and their.late:
                 continue
-            found.append(
-                _Difference(
-                    their.at_s - mine.at_s, mine.at_s, key, not (mine.late or their.late), mine.late
-                )
-            )
+            found.append(_difference(mine, their, key))
     steps = {d.key for d in found if d.key[0] == "step"}
     return found if len(steps) >= _FEWEST_STEPS else [d for d in found if d.key not in steps]
 
@@ -141,16 +140,29 @@ def _agreed(seconds: Sequence[float], found: Sequence[_Difference], default: flo
 
     A report comes after its event, whichever of the files it stands in.
     """
-    exact = [s for s, d in zip(seconds, found, strict=True) if d.exact]
+    exact = [(s, d.grain_s) for s, d in zip(seconds, found, strict=True) if d.exact]
     if exact:
-        return 0.0 if all(abs(s) <= _SAME_S for s in exact) else median(exact)
-    least = max((s for s, d in zip(seconds, found, strict=True) if d.least), default=None)
-    most = min((s for s, d in zip(seconds, found, strict=True) if not d.least), default=None)
-    if least is not None and least > default:
-        return least
-    if most is not None and most < default:
-        return most
+        middle = median(s for s, _ in exact)
+        return default if abs(middle - default) <= min(grain for _, grain in exact) else middle
+    least = [s - d.grain_s for s, d in zip(seconds, found, strict=True) if d.least]
+    most = [s + d.grain_s for s, d in zip(seconds, found, strict=True) if not d.least]
+    if least and max(least) > default:
+        return max(least)
+    if most and min(most) < default:
+        return min(most)
     return default
+
+
+def _difference(mine: Mark, their: Mark, key: Key) -> _Difference:
+    whole = mine.at_s == int(mine.at_s) or their.at_s == int(their.at_s)
+    return _Difference(
+        their.at_s - mine.at_s,
+        mine.at_s,
+        key,
+        not (mine.late or their.late),
+        mine.late,
+        1.0 if whole else _SAME_S,
+    )
 
 
 def _events(found: Sequence[_Difference]) -> int:

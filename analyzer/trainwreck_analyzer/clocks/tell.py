@@ -74,6 +74,8 @@ def _told(alignment: Alignment, *, alone: bool) -> str:
         return f"is {skew} {_how(alignment)}" if skew else ""
     if alignment.by == "alone":
         return "names no zone and is taken as UTC, as nothing says otherwise"
+    if alignment.by == "neighbour" and not shift_s:
+        return ""
     zone = f"stands at UTC{_zone(shift_s - alignment.skew_s)} {_how(alignment)}"
     if skew:
         return f"{zone} and is {skew}"
