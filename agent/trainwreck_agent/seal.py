@@ -242,7 +242,7 @@ def _active_us(layout: Layout) -> int:
 
 def replaceable(span: Span) -> bool:
     """Whether a span made now would be the newer one: not if this one is from a wrong clock."""
-    return span.active_us <= time.time_ns() // 1000
+    return span.active_us <= time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
 
 
 def _database(layout: Layout) -> duckdb.DuckDBPyConnection:
