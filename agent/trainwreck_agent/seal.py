@@ -31,6 +31,8 @@ GRACE_S = 60
 """From that moment to the deletion of what it replaces: the longest query that is safe."""
 SWEEP_EVERY_S = 3600
 """What is emptied still costs a query its opening, so it does not stay long."""
+SWEEP_AT_LAST_S = 6 * 3600
+"""Readers of ours are waited for, but not for ever."""
 MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
@@ -178,11 +180,19 @@ def _empty(layout: Layout, path: Path) -> None:
 
 
 def _sweep(layout: Layout, empty: list[Path], now_us: int) -> None:
-    """Delete the emptied files, now and then."""
+    """Delete the emptied files, now and then, when no reader of ours is about to open one."""
     stamp = layout.state / "swept"
-    if stamp.exists() and now_us - stamp.stat().st_mtime * 1e6 < SWEEP_EVERY_S * 1e6:
+    if not stamp.exists():
+        stamp.touch()
+    age_s = now_us / 1e6 - stamp.stat().st_mtime
+    if age_s < SWEEP_EVERY_S:
         return
-    if stamp.exists():
+    with (layout.state / store.READING).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if age_s < SWEEP_AT_LAST_S:
+                return
         for path in empty:
             path.unlink(missing_ok=True)
     stamp.touch()

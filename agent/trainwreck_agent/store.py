@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ STORAGE_VERSION = "v1.4.0"
 """So that every DuckDB from 1.4 on reads the file; 2.0's own default is refused by 1.x."""
 
 StoreError = DataDirectoryError
+READING = "reading"
+"""A file in ``state/`` that readers of ours hold a shared lock of: nothing is swept meanwhile."""
+_held: dict[str, int] = {}
+"""Descriptors of those locks by directory, until the process ends."""
 
 
 def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
@@ -37,12 +42,30 @@ def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     # A month of a wide table has hundreds of row groups: to read their limits is half of a query.
     connection.execute("SET parquet_metadata_cache = true")
     layouts = [Layout(directory) for directory in directories]
+    for layout in layouts:
+        _hold(layout)
     if len(layouts) == 1 and _attach(connection, layouts[0]):
         return connection
     for table in tables().values():
         for statement in _view_statements(table, layouts):
             connection.execute(statement)
     return connection
+
+
+def _hold(layout: Layout) -> None:
+    """Keep files from being deleted between their listing and their opening, where we may."""
+    name = layout.file("state", READING)
+    if name in _held:
+        return
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        _held[name] = fd
+    except OSError:
+        os.close(fd)
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
@@ -116,7 +139,8 @@ def prepare(layout: Layout) -> None:
                 f" TO {views.quote(str(beside))} (FORMAT parquet)"
             )
             beside.replace(first)
-    for nothing in (layout.journal_path(0), layout.incidents / "none.tsv"):
+    reading = layout.state / READING
+    for nothing in (layout.journal_path(0), layout.incidents / "none.tsv", reading):
         if not nothing.exists():
             nothing.touch(mode=0o640)
     connection.close()

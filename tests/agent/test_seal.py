@@ -373,6 +373,26 @@ def test_what_retention_gave_up_is_deleted_by_the_next_cleaning(
     assert layout.next_number() == 6
 
 
+def test_nothing_is_deleted_while_a_reader_of_ours_may_open_it(
+    five_days: tuple[Layout, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_held", {})
+    layout, now_us = five_days
+    gone = retention.retain(layout, 3, 0, now_us)
+    now_us = time.time_ns() // 1000 + HOUR_US
+    seal.clean(layout, now_us)  # emptied now
+    stamp = layout.state / "swept"
+    os.utime(stamp, (now_us / 1e6 - seal.SWEEP_EVERY_S - 1,) * 2)
+    store.connect([layout.root])
+    seal.clean(layout, now_us)
+    assert all(seal.segments(layout, span) for span in gone)
+    os.utime(stamp, (now_us / 1e6 - seal.SWEEP_AT_LAST_S - 1,) * 2)  # it is there for hours
+    seal.clean(layout, now_us)
+    assert not any(seal.segments(layout, span) for span in gone)
+    for fd in store._held.values():
+        os.close(fd)
+
+
 def incident(layout: Layout, name: str, start_us: int, ended_us: int | None) -> None:
     values = (name, ended_us, "host_oom", "memory", 0.9, "s", None, None, None)
     (layout.incidents / f"{name}.tsv").write_text(encode(Row(INCIDENT, values), start_us))
