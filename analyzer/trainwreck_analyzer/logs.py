@@ -6,16 +6,17 @@ A file is read in blocks; only lines whose shape means something are looked at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trainwreck_analyzer import about, kernel, source, tracebacks
 from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
-from trainwreck_analyzer.clock import Clock, Stamp, stated_shift_s
+from trainwreck_analyzer.clock import Stamp
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel_lines import KernelLines
+from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
 from trainwreck_analyzer.ranks import rank, rank_of_file
 from trainwreck_analyzer.reading import Reading
@@ -31,8 +32,6 @@ LONGEST_TEXT_CHARACTERS = 2000
 _HELD_BYTES = 32768
 """A traceback that starts this near a block's end is read with the next block."""
 _HEAD_BYTES = 40_000
-_TIME_LOOKBACK_LINES = 30
-_BOUNDS_LINES = 200
 
 
 def read(
@@ -62,21 +61,15 @@ class _Reader:
         self._scanner = scanner(catalogue)
         self._base_order = base_order
         self._changed = _changed(path)
-        self._clock = Clock(self._changed)
+        self._clock = LogClock(self._changed)
         self._held = b""
         self._lines = 0
         self._unparsed = 0
-        self._first: Stamp | None = None
-        self._last: Stamp | None = None
-        self._before: Stamp | None = None
-        self._timeless = False
         self._kept: Counter[str] = Counter()
         self._dated: dict[bytes, bool] = {}
         self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
         self._kernel: KernelLines | None = None
-        self._whole = False
-        self._shown = 0
         self._in_traceback: set[int] = set()
         self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
 
@@ -102,7 +95,7 @@ class _Reader:
         reading.steps = list(self._steps.read(self._clock.time))
         if self._kernel:
             self._add_kernel_facts(self._kernel)
-        first, last = self._first, self._last
+        first, last = self._clock.first, self._clock.last
         reading.bounds = first, last
         reading.input = Input(
             str(self._path), self._kind(), self._lines, first.time if first else None,
@@ -111,7 +104,7 @@ class _Reader:
         return reading
 
     def _kind(self) -> InputKind:
-        if self._kernel and self._whole:
+        if self._kernel and self._clock.whole:
             return "kernel_log"
         reading = self._reading
         if reading.facts or reading.steps or reading.framework:
@@ -121,18 +114,18 @@ class _Reader:
         return "unknown"
 
     def _read(self, block: bytes) -> None:
-        self._before = self._last
         lines = Lines.of(block)
-        head = source.text(block[:_HEAD_BYTES]) if self._kernel is None else ""
-        self._whole = self._whole or kernel.looks_like_kernel(head)
-        self._bounds(lines)
         if self._kernel is None:
+            head = source.text(block[:_HEAD_BYTES])
+            self._clock.begin(head)
+            self._clock.show(lines)
             self._begin(head)
+        else:
+            self._clock.show(lines)
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
         kept, steps = self._kept, self._steps
-        self._shown = 0
         for index, look in self._scanner.matter(lines):
             if look.only_step and look.step is not None:
                 steps.seen += 1
@@ -158,59 +151,18 @@ class _Reader:
         reading.framework = about.framework(head)
         reading.world_size = about.world_size(head)
         reading.job = about.job(head)
-        stamps = (self._stamp(line) for line in head.split("\n")[:_BOUNDS_LINES])
-        reading.stated_shift_s = stated_shift_s(s for s in stamps if s is not None)
-        first = self._first.time if self._first else None
+        reading.stated_shift_s = self._clock.stated_shift_s(head)
+        first = self._clock.first.time if self._clock.first else None
         self._kernel = KernelLines(head, first, self._changed)
-
-    def _kernel_parts(
-        self, lines: Lines, index: int, first: int, look: Look
-    ) -> kernel.Split | None:
-        """A line as the kernel's own reader takes it apart; None for a line that is not its.
-
-        A clock that counts on from line to line is shown those before it too.
-        """
-        kernel_lines, parts = self._kernel, None
-        if kernel_lines is None or not (look.kernel or look.boot or self._whole):
-            return None
-        start = self._shown if kernel_lines.every else index
-        for place in range(start, index + 1):
-            raw = lines.raw[place][:LONGEST_LINE_BYTES]
-            number = first + lines.number(place)
-            parts = kernel_lines.feed(number, source.plain(raw), source.text(raw))
-        self._shown = index + 1
-        return parts
-
-    def _bounds(self, lines: Lines) -> None:
-        """First and last time: from the first and the last lines of the block that carry one."""
-        most = _TIME_LOOKBACK_LINES if self._timeless else _BOUNDS_LINES
-        if self._first is None:
-            self._first = self._any_time(lines.raw[:most])
-        last = self._any_time(reversed(lines.raw[-most:]))
-        if last is not None:
-            self._last = last
-        self._timeless = last is None
-
-    def _any_time(self, lines: Iterable[bytes]) -> Stamp | None:
-        stamps = (self._stamp(source.text(line[:_LONGEST_NEIGHBOUR_BYTES])) for line in lines)
-        return next((stamp for stamp in stamps if stamp is not None), None)
-
-    def _stamp(self, line: str) -> Stamp | None:
-        """A line's own time: in a kernel log that of its prefix, whatever else stands in it."""
-        if self._whole:
-            parts = kernel.split(line)
-            if parts.time is not None:
-                return Stamp(parts.time, parts.zoned)
-            if parts.monotonic_s is not None and not parts.yearless:
-                return None
-        return self._clock.stamp(line[:300])
 
     def _line(self, lines: Lines, index: int, first: int, look: Look) -> None:
         number = first + lines.number(index)
-        parts = self._kernel_parts(lines, index, first, look)
+        parts = None
+        if self._kernel is not None and (look.kernel or look.boot or self._clock.whole):
+            parts = self._kernel.read(lines, index, first)
         plain = source.plain(lines.raw[index][:LONGEST_LINE_BYTES])
         if look.start and len(self._reading.starts) < MOST_STARTS:
-            stamp = self._time(lines, index)
+            stamp = self._clock.nearest(lines, index)
             self._reading.starts.append((number, stamp.time if stamp else None))
         if look.traceback:
             self._traceback(lines, index, number)
@@ -237,7 +189,7 @@ class _Reader:
                     continue
             if fields is None:
                 stamp = Stamp(parts.time, parts.zoned) if parts and parts.time else None
-                stamp = stamp or self._time(lines, index)
+                stamp = stamp or self._clock.nearest(lines, index)
                 since_boot_s = parts.monotonic_s if parts else None
                 fields = {} if since_boot_s is None else {"monotonic_s": f"{since_boot_s:.6f}"}
             self._add(hit.signature.id, text, number, stamp, hit, fields)
@@ -254,7 +206,7 @@ class _Reader:
         if len(of_shape) <= LONGEST_SHAPE_BYTES and len(self._dated) < MOST_SHAPES:
             self._dated[of_shape] = own is not None
         if own is None:
-            stamp = self._time(lines, index)
+            stamp = self._clock.nearest(lines, index)
             own = stamp.time if stamp else None
         return StepLine(raw, number, layout, own)
 
@@ -272,7 +224,9 @@ class _Reader:
         suffix = f"/{part}" if part else ""
         if not found.exception:
             text = source.text(lines.raw[index])
-            self._add("traceback_cut_off" + suffix, text, number, self._time(lines, index), None)
+            self._add(
+                "traceback_cut_off" + suffix, text, number, self._clock.nearest(lines, index), None
+            )
             return
         end = index + found.line
         place = number - lines.number(index) + lines.number(end)
@@ -280,24 +234,13 @@ class _Reader:
             return
         self._in_traceback.add(place)
         text = source.text(lines.raw[end])
-        stamp = self._time(lines, index)
+        stamp = self._clock.nearest(lines, index)
         fields = {"exception": found.exception.rsplit(".", 1)[-1], "message": found.message[:300]}
         if found.files:
             fields["raised_in"] = found.files[-1][:200]
         if found.caused_by_earlier:
             fields["chained"] = "yes"
         self._add("python_traceback" + suffix, text, place, stamp, None, fields)
-
-    def _time(self, lines: Lines, index: int) -> Stamp | None:
-        """The line's own time, or that of the nearest line before it."""
-        lookback = 0 if self._first is None else _TIME_LOOKBACK_LINES
-        for place in range(index, max(-1, index - lookback - 1), -1):
-            if not dated(lines.shape(place)):
-                continue
-            stamp = self._stamp(source.text(lines.raw[place][:_LONGEST_NEIGHBOUR_BYTES]))
-            if stamp is not None:
-                return stamp
-        return self._before if index < lookback else None
 
     def _add(
         self,

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Literal, Protocol
 
 from trainwreck_analyzer.boot import Boot
-from trainwreck_analyzer.clock import FARTHEST_ZONE_S, Stamp, stated_shift_s
-from trainwreck_analyzer.clocks import marks, match
+from trainwreck_analyzer.clock import Stamp, stated_shift_s
+from trainwreck_analyzer.clocks import marks, match, order
 from trainwreck_analyzer.clocks.marks import Mark
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.series import Step
@@ -25,10 +25,6 @@ NEAR = timedelta(minutes=10)
 _NOTABLE_S = 0.0015
 _BESIDE_LINES = 40
 """torchelastic's table of failed ranks, without a zone, is longer than a few lines."""
-_ORDER_MAX_S = 60.0
-_ORDER_EARLY_S = 2.0
-_HOUR_S = 3600
-_MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,30 +226,14 @@ class _Work:
         for other in others:
             if other.clock == "boot" or source.training == other.training:
                 continue
-            shift_s = self.found[other.path].shift_s or 0.0
-            hours = self._hours(source, other, shift_s)
-            if 0 in hours or len(hours) == 1:
-                zone_s = 0.0 if 0 in hours else float(hours.pop())
-                self.found[source.path] = Alignment("local", zone_s, 0.0, "order", other.path, 1)
+            run, host = (source, other) if source.training else (other, source)
+            apart_s = order.zone_s(run.facts, host.facts, self._initiates)
+            if apart_s is not None:
+                shift_s = self.found[other.path].shift_s or 0.0
+                shift_s += apart_s if host is source else -apart_s
+                self.found[source.path] = Alignment("local", shift_s, 0.0, "order", other.path, 1)
                 return True
         return False
-
-    def _hours(self, source: Source, other: Source, shift_s: float) -> set[int]:
-        """Whole hours to add to one clock so that a fault comes just before the complaint."""
-        run, host = (source, other) if source.training else (other, source)
-        complaints = [f for f in run.facts if f.evidence == "log" and self._initiates(f) and f.time]
-        faults = [f for f in host.facts if f.evidence == "kernel" and self._initiates(f) and f.time]
-        if not complaints or not faults:
-            return set()
-        first_s = min(began_s(f) for f in complaints)
-        hours: set[int] = set()
-        for fault in faults[:_MOST_FAULTS]:
-            later_s = first_s - (fault.time.timestamp() if fault.time else 0.0)
-            later_s += shift_s if run is other else -shift_s
-            hour_s = int((later_s + _ORDER_EARLY_S) // _HOUR_S) * _HOUR_S
-            if later_s - hour_s <= _ORDER_MAX_S and abs(hour_s) <= FARTHEST_ZONE_S:
-                hours.add(hour_s if run is other else -hour_s)
-        return hours
 
     def _correct_skews(self) -> None:
         """Clocks that name their zone and are wrong all the same, by what they both tell of."""
@@ -288,13 +268,6 @@ def _side_by_side(one: Source, other: Source) -> bool:
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return False
     return one.first - NEAR <= other.last and other.first - NEAR <= one.last
-
-
-def began_s(fact: Fact) -> float:
-    """When what a line complains of began: a timeout is told of after all its waiting."""
-    at_s = fact.time.timestamp() if fact.time else 0.0
-    found = marks.WAITED.search(fact.text)
-    return at_s - int(found[1]) / 1000 if found else at_s
 
 
 def moved(fact: Fact, alignment: Alignment | None) -> Fact:
