@@ -102,8 +102,11 @@ class Host:
         except OSError as error:
             raise Unavailable(f"{path}: {error.strerror}") from error
 
-    def read(self, path: str) -> bytes | None:
-        """Content of a file read now and then; None where it cannot be read."""
+    def read(self, path: str, *, record: bool = False) -> bytes | None:
+        """Content of a file read now and then; None where it cannot be read.
+
+        ``record``: the kernel makes it in one piece, as ``read_record`` of an open file says.
+        """
         try:
             fd = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -112,6 +115,8 @@ class Host:
             parts = []
             while data := os.read(fd, _CHUNK_BYTES):
                 parts.append(data)
+                if record and len(data) < _CHUNK_BYTES:
+                    break
             return b"".join(parts)
         except OSError:
             return None

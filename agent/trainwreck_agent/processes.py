@@ -156,16 +156,16 @@ class ProcessTable:
             file.close()
         if stat is None:
             return None
-        command = self.host.read(f"{base}/cmdline") or b""
+        command = self.host.read(f"{base}/cmdline", record=True) or b""
         environment = b""
         if command and may_be_training(stat.name):
-            environment = self.host.read(f"{base}/environ") or b""
+            environment = self.host.read(f"{base}/environ", record=True) or b""
         process = Process(
             pid,
             stat,
             identify(stat.name, command, environment),
             command[:ARGUMENTS_MAX],
-            memory_path(self.host.read(f"{base}/cgroup") or b"") if command else None,
+            memory_path(self.host.read(f"{base}/cgroup", record=True) or b"") if command else None,
             seen=data,
         )
         if self._open_count < OPEN_MAX:

@@ -8,6 +8,8 @@ child starts without that collector, which is tried again later.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -24,11 +26,16 @@ DEADLINE_S = 5.0
 RETRY_HUNG_S = 300.0
 RESTART_S = 5.0
 PIPE_READ_BYTES = 1 << 16
+PIPE_BYTES = 1 << 20
+"""What a child may say between two ticks without having to wait."""
 LINE_MAX_BYTES = 1 << 20
 
 
 class Worker:
     """Runs some collectors in a child of its own."""
+
+    pollable = False
+    """What it says is never urgent: it is read with the tick."""
 
     def __init__(
         self, name: str, host: Host, kinds: Sequence[Callable[[Host], Collector]], names: list[str],
@@ -68,6 +75,8 @@ class Worker:
             _child(self._host, [(n, self._kinds[n]) for n in wanted], writing)
         os.close(writing)
         os.set_blocking(reading, False)
+        with contextlib.suppress(OSError):  # past the user's limit of pipe memory
+            fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._pid, self._pipe, self._rest, self._running = pid, reading, b"", None
         self._unfinished = []
 
@@ -203,9 +212,8 @@ def _loop(host: Host, kinds: list[tuple[str, Callable[[Host], Collector]]], pipe
             tick_us = time.time_ns() // 1000
             lines, wrong = encode_all(rows, tick_us)
             lines += [encode(_health(entry.name, "error", told), tick_us) for told in wrong[:1]]
-            data = "".join(lines).encode("utf-8", "replace")
+            data = "".join([*lines, "@\n"]).encode("utf-8", "replace")
             view = memoryview(data)
             while view:
                 view = view[os.write(pipe, view) :]
-            os.write(pipe, b"@\n")
         time.sleep(min(max(schedule.next_due_s() - time.monotonic(), 0.01), 5.0))

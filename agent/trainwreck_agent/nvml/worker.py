@@ -52,6 +52,9 @@ class NvmlWorker:
     ``library`` is a path to load in place of the driver's ``libnvidia-ml.so.1``.
     """
 
+    pollable = False
+    """Its rows are never urgent: they are read with the tick, which saves a wake-up."""
+
     def __init__(
         self, library: str | None, interval_s: float, *, deadline_s: float = DEADLINE_S,
         burst_hz: float = 0.0,
