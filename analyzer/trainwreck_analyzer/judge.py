@@ -29,8 +29,9 @@ def judge(case: Case, catalogue: Catalogue) -> tuple[Incident, ...]:
 def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incident | None:
     weighed = weigh(facts, catalogue)
     top = weighed.hypotheses[0]
-    symptoms = [s for s in supports(facts, catalogue) if s.signature.role == "symptom"]
-    where = tell.component(weighed.leading, facts, top.cause)
+    found = supports(facts, catalogue)
+    symptoms = [s for s in found if s.signature.role == "symptom"]
+    where = tell.component(weighed.leading, facts, top.cause, found)
     start, end = _bounds(facts, weighed, catalogue)
     asked = [h.cause for h in weighed.hypotheses if h is top or h.confidence >= ASKED_FROM]
     paths = [f.source for f in facts if f.source is not None]

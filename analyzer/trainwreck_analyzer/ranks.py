@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _RANK = re.compile(
     r"(?:^|\s|\[)\[?[Rr]ank ?:?(?P<a>\d{1,6})\]"
@@ -12,6 +13,8 @@ _RANK = re.compile(
     r"|^\[(?P<e>\d{1,5})\]:? ",
     re.ASCII,
 )
+_EXIT_CODE = re.compile(r"\s{1,8}exitcode {1,8}: ", re.ASCII)
+_TABLE_RANK = re.compile(r"\s{1,8}rank {1,8}: (\d{1,6}) \(local_rank: ", re.ASCII)
 _FILE = re.compile(
     r"(?:rank|worker|task|attempt_\d+/)[-_.]?(?P<rank>\d{1,6})(?:\D|$)", re.IGNORECASE
 )
@@ -27,6 +30,17 @@ def rank(line: str) -> int | None:
     """The rank that a line names as its speaker; None where it names none."""
     span = rank_span(line)
     return int(line[slice(*span)]) if span else None
+
+
+def rank_of_table(line: str, before: Sequence[str]) -> int | None:
+    """The rank of an exit code in torchelastic's table of failures, from the lines above it.
+
+    Source: torch/distributed/elastic/multiprocessing/errors/__init__.py
+    """
+    if not _EXIT_CODE.match(line):
+        return None
+    found = next((m for text in before if (m := _TABLE_RANK.match(text))), None)
+    return int(found[1]) if found else None
 
 
 def rank_of_file(name: str) -> int | None:

@@ -92,12 +92,18 @@ def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[
     return tuple(found[:_MOST_VICTIMS])
 
 
-def component(leading: Support | None, facts: Sequence[Fact], cause: str) -> Component:
-    """What failed: from the leading evidence, filled up by facts of the same cause."""
+def component(
+    leading: Support | None, facts: Sequence[Fact], cause: str, found: Sequence[Support] = ()
+) -> Component:
+    """What failed: from the leading evidence, filled up by ``found`` of the same cause.
+
+    A kernel names a process, and what the launcher says of the same process names its rank.
+    """
     if leading is None:
         return Component()
     own = leading.fact.component
-    pid = leading.fact.fields.get("pid")
+    alike = (s.fact for s in found if s.signature.role == "cause" and s.signature.cause == cause)
+    pid = next((f.fields["pid"] for f in (leading.fact, *alike) if "pid" in f.fields), None)
     known = [f.component for f in facts if pid and f.fields.get("pid") == pid]
     rank = own.rank
     if rank is None:
