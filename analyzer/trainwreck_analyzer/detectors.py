@@ -57,9 +57,10 @@ def find(steps: Sequence[Step], facts: Sequence[Fact], path: str) -> Iterator[Fa
 
 
 def _fact(kind: str, step: Step, path: str, fields: dict[str, str]) -> Fact:
+    known = {} if step.step is None else {"step": str(step.step)}
     return Fact(
         kind, step.text[:2000], "log", step.time, path, step.line, order=step.line,
-        component=Component(rank=step.rank), fields=fields | {"step": str(step.step)},
+        component=Component(rank=step.rank), fields=fields | known,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ and loops that print ``step 10 loss 1.2``::
 
      iteration      100/ 5000 | … | elapsed time per iteration (ms): 512.3 | lm loss: 2.1E+00 | …
     {'loss': 2.31, 'grad_norm': 1.02, 'learning_rate': 5e-05, 'epoch': 0.1}
+    {'loss': '2.31', 'grad_norm': '1.02', 'learning_rate': '5e-05', 'epoch': '0.1'}
     step: 10  loss:  8.0123  grad_norm:  1.2  memory: 40.1GiB(50.1%)  tps: 7,012  mfu: 41.2%
 """
 
@@ -19,7 +20,7 @@ from trainwreck_analyzer.ranks import rank_span
 
 LITERALS = ("loss", "Loss", "LOSS", "elapsed time per iteration")
 _NUMBER = r"(?P<v>[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|NaN|NAN|inf|Inf|INF|Infinity))"
-_SEPARATOR = r"['\"]?\s{0,2}[:=]?\s{0,8}(?:tensor\()?"
+_SEPARATOR = r"['\"]?\s{0,2}[:=]?\s{0,8}(?:tensor\(|['\"])?"
 _STEP = re.compile(
     r"\b(?:global[_ ]?)?(?:[Ss]tep|STEP|[Ii]ter(?:ation)?|[Bb]atch|[Uu]pdate)s?"
     + _SEPARATOR

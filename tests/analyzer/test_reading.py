@@ -140,6 +140,7 @@ def test_a_date_without_a_year_lies_before_the_reference() -> None:
     [
         (" iteration      100/ 5000 | lm loss: 2.100000E+00 | loss scale: 1.0 |", 100, 2.1),
         ("{'loss': 2.31, 'grad_norm': 1.02, 'learning_rate': 5e-05, 'epoch': 0.1}", None, 2.31),
+        ("{'loss': '4.001', 'grad_norm': '0.8381', 'learning_rate': '0.0008'}", None, 4.001),
         ("step: 10  loss:  8.0123  grad_norm:  1.2  memory: 40.1GiB(50.1%)", 10, 8.0123),
         ("step 10 loss 1.2", 10, 1.2),
         ("Epoch 0: 10%|#  | 10/100 [00:01<00:09, v_num=0, train_loss_step=0.51]", None, 0.51),
