@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainwreck_agent import seal, store
+from trainwreck_agent import cleaning, seal, store
 from trainwreck_agent.collector import Row, Value
 from trainwreck_agent.journal import Journal, encode
 from trainwreck_agent.layout import Layout, Span
@@ -133,7 +133,7 @@ def settle(layout: Layout, *, swept: bool = False) -> None:
         if swept:
             (layout.state / "swept").touch()
             os.utime(layout.state / "swept", (0, 0))
-        seal.clean(layout, time.time_ns() // 1000 + 3_600_000_000)
+        cleaning.clean(layout, time.time_ns() // 1000 + 3_600_000_000)
 
 
 def multiply(layout: Layout, days: int) -> None:

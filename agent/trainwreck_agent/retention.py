@@ -1,9 +1,9 @@
 """Deletes what is too old or too much, oldest first, but nothing around a pinned incident.
 
 A span goes as a whole where no row of it may stay; its marker goes now, and its rows with it; its
-files go with the next ``seal.clean``, when no query reads them any more. Where a limit cuts a span,
-it is written again without what must go, as soon as that is a good part of it: no row goes before
-its time, and none stays longer than an eighth of a span beyond it.
+files go with the next ``cleaning.clean``, when no query reads them any more. Where a limit cuts a
+span, it is written again without what must go, as soon as that is a good part of it: no row goes
+before its time, and none stays longer than an eighth of a span beyond it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 
 import duckdb
 
-from trainwreck_agent import pins, seal, views
+from trainwreck_agent import cleaning, pins, seal, views
 from trainwreck_agent.layout import Layout, Span
 
 log = logging.getLogger("trainwreck.seal")
@@ -29,7 +29,7 @@ def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> l
     """Delete rows that are too old or too many; the spans that went. 0: no such limit."""
     spans = seal.in_force(layout.spans())
     limit_us = now_us - int(retain_days * DAY_US) if retain_days else 0
-    sizes = {span: seal.size_bytes(layout, span) for span in spans}
+    sizes = {span: cleaning.size_bytes(layout, span) for span in spans}
     left_bytes = sum(sizes.values()) + _unsealed_bytes(layout)
     windows = pins.windows(layout)
     gone = []
@@ -65,7 +65,7 @@ def excess_bytes(layout: Layout, max_bytes: int) -> int:
     if not max_bytes or not pins.names(layout):
         return 0
     spans = seal.in_force(layout.spans())
-    kept = sum(seal.size_bytes(layout, span) for span in spans) + _unsealed_bytes(layout)
+    kept = sum(cleaning.size_bytes(layout, span) for span in spans) + _unsealed_bytes(layout)
     return max(0, kept - max_bytes)
 
 
@@ -86,7 +86,7 @@ def _doomed(before_us: int, windows: list[tuple[int, int]], sealed_us: int) -> s
 
 def _every_ts(layout: Layout, span: Span) -> str | None:
     """SELECT of the times of all rows of a span; None: it has no files."""
-    files = [views.quote(str(path)) for path in seal.segments(layout, span)]
+    files = [views.quote(str(path)) for path in cleaning.segments(layout, span)]
     return " UNION ALL ".join(f"SELECT ts FROM read_parquet({f})" for f in files) or None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from trainwreck_agent import pins, retention, seal, store, views
+from trainwreck_agent import cleaning, pins, retention, seal, store, views
 from trainwreck_agent.collector import Row
 from trainwreck_agent.journal import encode
 from trainwreck_agent.layout import Layout
@@ -40,7 +40,7 @@ def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
             now_us = START_US + day * 24 * HOUR_US
             patch.setattr(time, "time_ns", lambda now_us=now_us: now_us * 1000)
             seal.seal(layout, day)
-            seal.clean(layout, now_us + HOUR_US)
+            cleaning.clean(layout, now_us + HOUR_US)
     return layout.root
 
 
@@ -62,13 +62,13 @@ def hours(layout: Layout) -> list[float]:
 
 def later(layout: Layout) -> None:
     """What was written again is settled, and what it replaced is gone."""
-    seal.clean(layout, time.time_ns() // 1000 + HOUR_US)
+    cleaning.clean(layout, time.time_ns() // 1000 + HOUR_US)
 
 
 def shown(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What is shown once all that was decided is in force."""
     with monkeypatch.context() as patch:
-        patch.setattr(seal, "GRACE_S", -3600)
+        patch.setattr(cleaning, "GRACE_S", -3600)
         later(layout)
     return hours(layout)
 
@@ -125,7 +125,7 @@ def test_rows_of_a_clock_that_was_wrong_go_with_their_neighbours(
     for number, now_us in ((3, ahead_us), (4, START_US + 73 * HOUR_US)):
         monkeypatch.setattr(time, "time_ns", lambda now_us=now_us: now_us * 1000)
         seal.seal(layout, number)
-        seal.clean(layout, now_us + HOUR_US)
+        cleaning.clean(layout, now_us + HOUR_US)
     assert len(layout.spans()) == 4
     retention.retain(layout, 1, 0, START_US + 74 * HOUR_US)
     assert [span.first for span in layout.spans()] == [3, 4]
@@ -134,7 +134,7 @@ def test_rows_of_a_clock_that_was_wrong_go_with_their_neighbours(
 
 
 def kept_bytes(layout: Layout) -> int:
-    return sum(seal.size_bytes(layout, span) for span in seal.in_force(layout.spans()))
+    return sum(cleaning.size_bytes(layout, span) for span in seal.in_force(layout.spans()))
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.55, 0.5, 0.3, 0.01])

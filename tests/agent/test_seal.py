@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from trainwreck_agent import retention, seal, store, views
+from trainwreck_agent import cleaning, retention, seal, store, views
 from trainwreck_agent.collector import Row
 from trainwreck_agent.journal import encode
 from trainwreck_agent.layout import Layout, Span
@@ -76,7 +76,7 @@ def expected(first: int, last: int) -> list[int]:
 
 def settle(layout: Layout, monkeypatch: pytest.MonkeyPatch, hours: float = 1.0) -> None:
     """Clean as it will be done some hours from now."""
-    seal.clean(layout, time.time_ns() // 1000 + int(hours * HOUR_US))
+    cleaning.clean(layout, time.time_ns() // 1000 + int(hours * HOUR_US))
 
 
 def test_sealed_rows_are_the_journals_rows(
@@ -98,7 +98,7 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
 ) -> None:
     """A reader that asks all the time, in another thread, never sees a row twice or misses one."""
     monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 6)
-    monkeypatch.setattr(seal, "GRACE_S", 2)
+    monkeypatch.setattr(cleaning, "GRACE_S", 2)
     done = threading.Event()
     wrong: list[object] = []
     looks = [0]
@@ -124,11 +124,11 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
     try:
         for number in range(1, through):
             assert seal.seal(prepared, number) is not None
-            seal.clean(prepared, time.time_ns() // 1000)
+            cleaning.clean(prepared, time.time_ns() // 1000)
         assert seal.merge(prepared) is not None
         give_up_s = time.monotonic() + 60
         while len(prepared.spans()) > 1 or len(with_rows(prepared)) > 1:
-            seal.clean(prepared, time.time_ns() // 1000)
+            cleaning.clean(prepared, time.time_ns() // 1000)
             assert time.monotonic() < give_up_s, prepared.spans()
             done.wait(0.1)
     finally:
@@ -142,14 +142,14 @@ def test_rows_are_seen_once_while_they_are_sealed_merged_and_cleaned(
 def test_a_reader_in_the_middle_of_a_replaced_file_reads_on(
     prepared: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seal, "GRACE_S", 0)
+    monkeypatch.setattr(cleaning, "GRACE_S", 0)
     monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 3)
     fill(prepared, 1)
     body = prepared.journal_path(1).read_bytes()
     seal.seal(prepared, 1)
     with prepared.journal_path(1).open("rb") as opened:
         after_us = time.time_ns() // 1000 + 60_000_000
-        seal.clean(prepared, after_us)
+        cleaning.clean(prepared, after_us)
         assert prepared.journal_path(1).stat().st_size == 0
         assert opened.read() == body
 
@@ -179,8 +179,8 @@ def test_a_killed_sealer_leaves_every_row_once(
     random.seed(20)
     connection = duckdb.connect()
     code = (
-        "import sys; from trainwreck_agent import seal; from pathlib import Path;"
-        "seal.ACTIVE_AFTER_S = seal.GRACE_S = 3; print(flush=True);"
+        "import sys; from trainwreck_agent import cleaning, seal;"
+        "seal.ACTIVE_AFTER_S = cleaning.GRACE_S = 3; print(flush=True);"
         "sys.exit(seal.main([sys.argv[1], '--through', sys.argv[2]]))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(seal.__file__).parents[1])}
@@ -239,7 +239,7 @@ def test_a_clock_set_back_after_it_was_seen_hides_nothing(
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR_US * 1000)
     seal.seal(prepared, 1)
-    seal.clean(prepared, time.time_ns() // 1000 + HOUR_US)
+    cleaning.clean(prepared, time.time_ns() // 1000 + HOUR_US)
     monkeypatch.setattr(time, "time_ns", real)
     fill(prepared, 2)
     assert seal.drop_future(prepared) == []
@@ -258,7 +258,7 @@ def test_what_follows_a_clock_that_was_a_day_ahead_is_sealed_in_time(
         fill(prepared, number, real() // 1000 + 24 * HOUR_US)
         monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR_US * 1000)
         seal.seal(prepared, number)
-        seal.clean(prepared, time.time_ns() // 1000 + HOUR_US)
+        cleaning.clean(prepared, time.time_ns() // 1000 + HOUR_US)
     monkeypatch.setattr(time, "time_ns", real)
     monkeypatch.setattr(seal, "MERGE_COUNT", 2)
     fill(prepared, 3)
@@ -268,7 +268,7 @@ def test_what_follows_a_clock_that_was_a_day_ahead_is_sealed_in_time(
     assert seal.drop_future(prepared) == []
     assert seal.merge(prepared) is None  # what would replace them could not be seen before
     assert seqs(connection, prepared) == expected(1, 3)
-    seal.clean(prepared, span.active_us + HOUR_US)
+    cleaning.clean(prepared, span.active_us + HOUR_US)
     assert seqs(connection, prepared) == expected(1, 3)
     assert with_rows(prepared) == []
 
@@ -287,7 +287,7 @@ def test_a_seal_that_takes_too_long_is_taken_back(
 def test_leavings_without_a_marker_go_after_a_grace(prepared: Layout) -> None:
     left = prepared.segments / "kernel_event" / "0000000001-0000000001.0000000000000001.parquet"
     left.write_bytes(b"")
-    seal.clean(prepared, time.time_ns() // 1000)
+    cleaning.clean(prepared, time.time_ns() // 1000)
     assert left.stat().st_ino == empty_segment(left).stat().st_ino  # it has no rows any more
 
 
@@ -298,10 +298,10 @@ def test_a_settled_span_keeps_its_first_marker_for_a_grace(
     fill(prepared, 1)
     span = seal.seal(prepared, 1)
     assert span is not None
-    seal._settle(prepared, span.active_us + 1)
+    cleaning.settle(prepared, span.active_us + 1)
     assert {p.name for p in prepared.sealed.iterdir()} == set(span.markers)
     assert prepared.spans() == [span]
-    seal._settle(prepared, time.time_ns() // 1000 + HOUR_US)
+    cleaning.settle(prepared, time.time_ns() // 1000 + HOUR_US)
     assert [p.name for p in prepared.sealed.iterdir()] == [span.markers[1]]
 
 
@@ -315,7 +315,7 @@ def filled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
             patch.setattr(time, "time_ns", lambda end_us=end_us: end_us * 1000)
             fill(prepared, day, end_us - 12 * HOUR_US)
             seal.seal(prepared, day)
-            seal.clean(prepared, end_us + HOUR_US)
+            cleaning.clean(prepared, end_us + HOUR_US)
     return prepared.root, start_us + 5 * retention.DAY_US
 
 
@@ -347,7 +347,7 @@ def test_age_is_that_of_the_newest_row(
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 def test_bytes_cost_the_oldest_and_only_them(five_days: tuple[Layout, int], count: int) -> None:
     layout, now_us = five_days
-    sizes = [seal.size_bytes(layout, span) for span in layout.spans()]
+    sizes = [cleaning.size_bytes(layout, span) for span in layout.spans()]
     limit = sum(sizes[5 - count :]) or 1
     retention.retain(layout, 0, limit, now_us)
     assert days(layout) == [1, 2, 3, 4, 5][5 - count :]
@@ -361,14 +361,14 @@ def test_what_retention_gave_up_is_deleted_by_the_next_cleaning(
 ) -> None:
     layout, now_us = five_days
     gone = retention.retain(layout, 3, 0, now_us)
-    assert all(seal.segments(layout, span) for span in gone)  # a query may still read them
-    seal.clean(layout, now_us + HOUR_US)
-    for path in (path for span in gone for path in seal.segments(layout, span)):
+    assert all(cleaning.segments(layout, span) for span in gone)  # a query may still read them
+    cleaning.clean(layout, now_us + HOUR_US)
+    for path in (path for span in gone for path in cleaning.segments(layout, span)):
         assert path.stat().st_ino == empty_segment(path).stat().st_ino
     stamp = layout.state / "swept"  # emptied first, deleted at the next sweep
     os.utime(stamp, (0, 0))
-    seal.clean(layout, now_us + HOUR_US)
-    assert not any(seal.segments(layout, span) for span in gone)
+    cleaning.clean(layout, now_us + HOUR_US)
+    assert not any(cleaning.segments(layout, span) for span in gone)
     assert seqs(duckdb.connect(), layout) == expected(3, 5)
     assert layout.next_number() == 6
 
@@ -380,15 +380,15 @@ def test_nothing_is_deleted_while_a_reader_of_ours_may_open_it(
     layout, now_us = five_days
     gone = retention.retain(layout, 3, 0, now_us)
     now_us = time.time_ns() // 1000 + HOUR_US
-    seal.clean(layout, now_us)  # emptied now
+    cleaning.clean(layout, now_us)  # emptied now
     stamp = layout.state / "swept"
-    os.utime(stamp, (now_us / 1e6 - seal.SWEEP_EVERY_S - 1,) * 2)
+    os.utime(stamp, (now_us / 1e6 - cleaning.SWEEP_EVERY_S - 1,) * 2)
     store.connect([layout.root])
-    seal.clean(layout, now_us)
-    assert all(seal.segments(layout, span) for span in gone)
-    os.utime(stamp, (now_us / 1e6 - seal.SWEEP_AT_LAST_S - 1,) * 2)  # it is there for hours
-    seal.clean(layout, now_us)
-    assert not any(seal.segments(layout, span) for span in gone)
+    cleaning.clean(layout, now_us)
+    assert all(cleaning.segments(layout, span) for span in gone)
+    os.utime(stamp, (now_us / 1e6 - cleaning.SWEEP_AT_LAST_S - 1,) * 2)  # it is there for hours
+    cleaning.clean(layout, now_us)
+    assert not any(cleaning.segments(layout, span) for span in gone)
     for fd in store._held.values():
         os.close(fd)
 
