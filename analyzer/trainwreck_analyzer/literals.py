@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 SHORTEST_LITERAL = 3
 _COMMON = " eatoirnsl0123456789.dcmup,:=-_gf/h[]|'bTIN"
@@ -68,14 +69,10 @@ def _branches(pattern: str) -> list[str]:
     return [*parts, pattern[start:]]
 
 
-def tokens(pattern: str) -> Iterator[tuple[int, str]]:
+@lru_cache(maxsize=64)
+def tokens(pattern: str) -> tuple[tuple[int, str], ...]:
     """Position and text of each token: a character, an escape, a whole class, a quantifier."""
-    position = 0
-    while position < len(pattern):
-        found = _TOKEN.match(pattern, position)
-        token = found.group() if found else pattern[position]
-        yield position, token
-        position += len(token)
+    return tuple((found.start(), found.group()) for found in _TOKEN.finditer(pattern))
 
 
 _TOKEN = re.compile(
