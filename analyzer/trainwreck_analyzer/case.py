@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from trainwreck_analyzer import detectors, incidents, memory_growth, restarts
 from trainwreck_analyzer.catalogue import Catalogue
-from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align, later, moved
+from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align
+from trainwreck_analyzer.clocks.moved import later, moved
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.restarts import Restart

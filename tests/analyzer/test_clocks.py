@@ -110,8 +110,13 @@ def test_three_clocks_come_on_one_line(tmp_path: Path) -> None:
     assert times(incident)["dmesg"] == KILL
     assert times(incident)["journal"] == KILL
     assert times(incident)["train"] == KILL + timedelta(seconds=2)
-    assert "train.log stands at UTC+09:00" in incident.verdict.summary
-    assert "dmesg.log counts from the boot at 2026-11-19 10:28:06 UTC" in incident.verdict.summary
+    assert (
+        "train.log: UTC+09:00 by 1 event shared with journal.log, no skew"
+        in incident.verdict.summary
+    )
+    assert (
+        "dmesg.log: seconds since the boot at 2026-11-19 10:28:06 UTC" in incident.verdict.summary
+    )
     assert "\n" not in incident.verdict.summary
     assert found.inputs[0].last_time == KILL + timedelta(seconds=2)
 
@@ -184,9 +189,7 @@ def test_the_skew_of_two_clocks_that_name_their_zone_is_said(tmp_path: Path) -> 
     late = KILL + timedelta(seconds=42.5)
     text = f"{late:%Y-%m-%dT%H:%M:%S.%f}+00:00 node7 kernel: {XID}\n"
     incident = only(told(tmp_path, journal=journal((KILL, XID)), syslog=text))
-    assert (
-        "syslog.log is 42.5 s fast by 1 event shared with journal.log" in incident.verdict.summary
-    )
+    assert "syslog.log: 42.5 s fast, by 1 event shared with journal.log" in incident.verdict.summary
     assert (incident.start, incident.end) == (KILL, KILL)
 
 
@@ -229,6 +232,14 @@ def test_ranks_side_by_side_share_a_clock_and_take_the_zone_of_one(tmp_path: Pat
     found = told(tmp_path, rank0=other, rank2=training(+9), journal=journal((KILL, OOM)))
     assert found.inputs[0].last_time == KILL + timedelta(seconds=5)
     assert only(found).verdict.cause == "host_oom"
+    assert "rank2.log and 1 more: UTC+09:00" in only(found).verdict.summary
+
+
+def test_where_no_file_names_its_zone_that_is_said(tmp_path: Path) -> None:
+    fault = f"[Fri Nov 20 09:02:00 2026] {XID.replace('4721', '9')}\n"
+    summary = only(told(tmp_path, rank0=training(0), dmesg=fault)).verdict.summary
+    assert "rank0.log: no zone named, taken as UTC" in summary
+    assert "dmesg.log: UTC+00:00 if its fault" in summary
 
 
 def test_one_log_without_a_zone_is_taken_as_it_stands(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal, Protocol
 
 from trainwreck_analyzer.boot import Boot
 from trainwreck_analyzer.clock import Stamp, stated_shift_s
 from trainwreck_analyzer.clocks import marks, match, order
-from trainwreck_analyzer.clocks.marks import Mark
+from trainwreck_analyzer.clocks.marks import Key, Mark
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.series import Step
 
@@ -114,6 +114,7 @@ class _Work:
         self.found: dict[str, Alignment] = {}
         self._initiates = initiates
         self._marks: dict[str, list[Mark]] = {}
+        self._keys: dict[str, frozenset[Key]] = {}
 
     def by_itself(self, source: Source) -> None:
         """A zone that the file states, or its own record of the boot."""
@@ -140,14 +141,22 @@ class _Work:
                 self.found[source.path] = Alignment("boot", boot_s, 0.0, "recorded boot")
 
     def spread(self) -> None:
-        """Files take their alignment from files that have one, until none is left that can."""
-        changed = True
-        while changed:
-            changed = False
-            for source in self.sources:
-                if source.path not in self.found and self._from_others(source):
-                    changed = True
+        """Files take their alignment from files that have one, the surest way first."""
+        while self._all_that(self._by_events) or self._all_that(self._same_run) or self._one():
+            pass
         self._correct_skews()
+
+    def _all_that(self, way: Callable[[Source], bool]) -> bool:
+        """Whether more files could be aligned in some way."""
+        found = [way(source) for source in self.sources if source.path not in self.found]
+        return any(found)
+
+    def _one(self) -> bool:
+        """Whether one more file could be aligned in the least sure way."""
+        return any(self._in_order(s) for s in self.sources if s.path not in self.found)
+
+    def _aligned(self) -> list[Source]:
+        return [source for source in self.sources if source.path in self.found]
 
     def told(self) -> bool:
         """Whether something that went wrong stands on the line of UTC already."""
@@ -183,35 +192,50 @@ class _Work:
             source.clock, seen.shift_s, seen.skew_s, by, with_, seen.events
         )
 
-    def _from_others(self, source: Source) -> bool:
-        others = [s for s in self.sources if s.path in self.found]
+    def _by_events(self, source: Source) -> bool:
+        """By what another file tells of too; of several the one that shares most."""
         best: tuple[match.Match, Source] | None = None
-        for other in others:
+        for other in self._aligned():
+            if not self._may_share(source, other):
+                continue
             seen = self._compare(source, self._shifted(other, like=source))
             if seen and (
                 best is None or (seen.exact, seen.events) > (best[0].exact, best[0].events)
             ):
                 best = seen, other
-        if best is not None:
-            self._take(source, best[0], "events", best[1].path)
+        if best is None:
+            return False
+        self._take(source, best[0], "events", best[1].path)
+        return True
+
+    def _may_share(self, source: Source, other: Source) -> bool:
+        """Whether a comparison is worth its time: of a thousand ranks most share nothing."""
+        if _by_steps(source, other):
             return True
-        return self._same_run(source, others) or self._in_order(source, others)
+        return not self._keys_of(source).isdisjoint(self._keys_of(other))
+
+    def _keys_of(self, source: Source) -> frozenset[Key]:
+        known = self._keys.get(source.path)
+        if known is None:
+            known = frozenset(m.key for m in self.marks(source) if m.key[0] != "step")
+            self._keys[source.path] = known
+        return known
 
     def _shifted(self, other: Source, like: Source) -> list[Mark]:
         """The events of an aligned file in UTC; steps only where the clocks differ in kind."""
         shift_s = self.found[other.path].shift_s or 0.0
-        steps = other.clock == "utc" and like.clock == "local"
+        steps = _by_steps(like, other)
         return [
             replace(mark, at_s=mark.at_s + shift_s)
             for mark in self.marks(other)
             if steps or mark.key[0] != "step"
         ]
 
-    def _same_run(self, source: Source, others: Sequence[Source]) -> bool:
+    def _same_run(self, source: Source) -> bool:
         """Logs of one run that name no zone show one clock, where they lie side by side."""
         if source.clock != "local" or not source.training:
             return False
-        for other in others:
+        for other in self._aligned():
             if other.clock != "local" or not other.training or not _side_by_side(source, other):
                 continue
             known = self.found[other.path]
@@ -219,11 +243,11 @@ class _Work:
             return True
         return False
 
-    def _in_order(self, source: Source, others: Sequence[Source]) -> bool:
+    def _in_order(self, source: Source) -> bool:
         """A fault that the kernel tells of, and what the run complains of within a minute."""
         if source.clock != "local":
             return False
-        for other in others:
+        for other in self._aligned():
             if other.clock == "boot" or source.training == other.training:
                 continue
             run, host = (source, other) if source.training else (other, source)
@@ -250,6 +274,11 @@ class _Work:
         return known.by if known else None
 
 
+def _by_steps(source: Source, other: Source) -> bool:
+    """Whether equal steps mean something: in logs of one sort of clock another attempt has them."""
+    return source.clock == "local" and other.clock == "utc"
+
+
 def _stated_s(source: Source) -> int | None:
     """What lines with a zone say of those beside them without one: at the head, or anywhere."""
     if source.stated_shift_s is not None:
@@ -268,36 +297,3 @@ def _side_by_side(one: Source, other: Source) -> bool:
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return False
     return one.first - NEAR <= other.last and other.first - NEAR <= one.last
-
-
-def moved(fact: Fact, alignment: Alignment | None) -> Fact:
-    """The fact with its time on the common line; without one where none is known."""
-    if alignment is None:
-        return fact
-    if alignment.shift_s is None:
-        return replace(fact, time=None, order=fact.order + NOT_COMPARED)
-    if alignment.clock == "boot":
-        since_boot_s = marks.monotonic_s(fact)
-        if fact.time is not None or since_boot_s is None:
-            return fact
-        return replace(fact, time=_at(alignment.shift_s + since_boot_s))
-    zone_is_known = fact.zoned and alignment.clock == "local"
-    return fact if zone_is_known else replace(fact, time=later(fact.time, alignment.shift_s))
-
-
-NOT_COMPARED = 1 << 60
-"""Added to the order of facts whose time cannot be compared: they are never called the first."""
-
-
-def later(time: datetime | None, seconds: float | None) -> datetime | None:
-    """A time moved; None where there is none, or no calendar reaches so far."""
-    if time is None or seconds is None:
-        return None
-    try:
-        return time + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
-
-
-def _at(seconds: float) -> datetime | None:
-    return later(datetime.fromtimestamp(0, UTC), seconds)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 
-from trainwreck_analyzer.clocks.align import Alignment, later
+from trainwreck_analyzer.clocks.align import Alignment
+from trainwreck_analyzer.clocks.moved import later
 
 _MOST_TOLD = 4
 _NOTABLE_S = 0.05
@@ -18,15 +19,21 @@ def stated(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> str:
     wanted = [path for path in dict.fromkeys(paths) if path in alignments]
     groups: dict[str, list[str]] = defaultdict(list)
     for path in wanted:
-        told = _told(alignments[path], alone=len(wanted) == 1)
+        told = _told(_first_of(path, alignments), alone=len(wanted) == 1)
         if told:
             groups[told].append(path)
-    if not groups:
-        return ""
-    parts = [f"{_names(files)} {told}" for told, files in groups.items()]
+    parts = [f"{_names(files)}: {told}" for told, files in groups.items()]
     if len(parts) > _MOST_TOLD:
         parts = [*parts[:_MOST_TOLD], f"{len(parts) - _MOST_TOLD} more likewise"]
-    return f"Clocks: {'; '.join(parts)}."
+    return f"Clocks: {'; '.join(parts)}." if parts else ""
+
+
+def _first_of(path: str, alignments: Mapping[str, Alignment]) -> Alignment:
+    """A file's alignment; of those that lie side by side that of the first, which they took."""
+    known = alignments[path]
+    while known.by == "same" and known.with_ in alignments:
+        known = alignments[known.with_]
+    return known
 
 
 def not_compared(
@@ -63,22 +70,21 @@ _HOW = {
 def _told(alignment: Alignment, *, alone: bool) -> str:
     """What is said of one file's clock; nothing where it goes without saying."""
     shift_s = alignment.shift_s
-    if shift_s is None or (alone and alignment.by in ("alone", "same", "order")):
+    if shift_s is None or (alone and alignment.by in ("alone", "order")):
         return ""
-    skew = _skew(alignment)
+    skew, how = _skew(alignment), _how(alignment)
     if alignment.clock == "boot":
         at = later(datetime.fromtimestamp(0, UTC), shift_s)
-        when = f" at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
-        return f"counts from the boot{when}, {_how(alignment)}"
+        return f"seconds since the boot{f' at {at:%Y-%m-%d %H:%M:%S} UTC' if at else ''}, {how}"
     if alignment.clock == "utc":
-        return f"is {skew} {_how(alignment)}" if skew else ""
-    if alignment.by == "alone":
-        return "names no zone and is taken as UTC, as nothing says otherwise"
+        return f"{skew}, {how}" if skew else ""
     if alignment.by == "neighbour" and not shift_s:
         return ""
-    zone = f"stands at UTC{_zone(shift_s - alignment.skew_s)} {_how(alignment)}"
+    if alignment.by == "alone":
+        return "no zone named, taken as UTC"
+    zone = f"UTC{_zone(shift_s - alignment.skew_s)} {how}"
     if skew:
-        return f"{zone} and is {skew}"
+        return f"{zone}, {skew}"
     return f"{zone}, no skew" if alignment.by in ("events", "recorder") else zone
 
 
@@ -91,9 +97,7 @@ def _how(alignment: Alignment) -> str:
         "recorded boot": "by the recorder's record of it",
         "recorder": f"by {events} that the recorder saw",
         "events": f"by {events} shared with {other}",
-        "order": f"as the kernel's fault and the run's complaint in it and {other} are then less"
-        " than a minute apart",
-        "same": f"taken to be the clock of {other} beside it",
+        "order": f"if its fault and the complaint beside {other} are less than a minute apart",
     }.get(alignment.by, "")
 
 

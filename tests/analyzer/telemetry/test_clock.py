@@ -56,7 +56,7 @@ def test_steps_that_the_recorder_followed_tell_the_zone(recorded: Recorded, tmp_
     (incident,) = incidents(recorded, tmp_path, train=log(-4, end=end))
     assert incident.verdict.cause == "disk_full"
     assert incident.start == START + timedelta(seconds=61)
-    assert "train.log stands at UTC-04:00" in incident.verdict.summary
+    assert "train.log: UTC-04:00 by" in incident.verdict.summary
 
 
 def test_a_recorded_kernel_line_dates_the_same_line_of_dmesg(
@@ -66,7 +66,9 @@ def test_a_recorded_kernel_line_dates_the_same_line_of_dmesg(
                  monotonic_us=int((30 - BOOT_S) * 1e6))  # fmt: skip
     (incident,) = incidents(recorded, tmp_path, dmesg=f"[{30 - BOOT_S:12.6f}] {XID}\n")
     assert incident.start == START + timedelta(seconds=30)
-    assert "dmesg.log counts from the boot at 2026-11-24 07:36:40 UTC" in incident.verdict.summary
+    assert (
+        "dmesg.log: seconds since the boot at 2026-11-24 07:36:40 UTC" in incident.verdict.summary
+    )
 
 
 def test_the_recorded_boot_dates_dmesg_where_no_kernel_line_could_be_read(
