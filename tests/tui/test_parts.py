@@ -10,11 +10,43 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from story import CRASH_S, START, row
 from trainwreck_agent import store
 from trainwreck_tui import lanes, queries, timeline, units
+from trainwreck_tui.fold import fold, headless, shortened
 from trainwreck_tui.logfile import LogFile
 from trainwreck_tui.widgets.braille import BLANK, Series, plot
+
+
+@given(st.text(), st.integers(2, 60))
+def test_any_text_is_folded_without_loss(text: str, width: int) -> None:
+    lines = fold(text, width)
+    assert all(cell_len(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_long_words_fold_at_their_joints() -> None:
+    assert fold("constraint=MEMCG,cpuset=/,task_memcg=/a/job-1,pid=7 was killed", 24) == [
+        "constraint=MEMCG,", "cpuset=/,task_memcg=/a/", "job-1,pid=7 was killed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("/kubepods/efcfc79d62f348cdb7fee34302e54784/x", "/kubepods/efcf…4784/x"),
+        ("GPU-5d3a6b1c-1111-2222-3333-444455556666", "GPU-5d3a6b1c-1111-2222-3333-444455556666"),
+        ("commit deadbeef, pid 123456789012", "commit deadbeef, pid 123456789012"),
+    ],
+)
+def test_names_that_only_machines_read_are_cut_short(text: str, seen: str) -> None:
+    assert shortened(text) == seen
+
+
+def test_the_time_in_front_gives_way_to_what_happened() -> None:
+    assert headless("2026-11-24T12:26:29.854Z ERROR failed") == "ERROR failed"
+    assert headless("step 2026-11-24 of many") == "step 2026-11-24 of many"
 
 
 def series(times: list[float], values: list[float]) -> Series:

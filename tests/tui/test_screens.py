@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import pytest
 from story import CRASH_S, START, lines_of
 from textual.pilot import Pilot
 from textual.widgets import DataTable, OptionList, Static
-from trainwreck_analyzer.verdict import Diagnosis, Incident
+from trainwreck_analyzer.verdict import Component, Diagnosis, Evidence, Incident, Victim
 from trainwreck_tui.app import TrainwreckApp
 from trainwreck_tui.screens.incident import IncidentScreen
 from trainwreck_tui.screens.incidents import IncidentsScreen
 from trainwreck_tui.screens.log import LogScreen
+from trainwreck_tui.screens.reading import ReadingScreen
 from trainwreck_tui.screens.sql import SqlScreen
 from trainwreck_tui.screens.timeline import TimelineScreen
 from trainwreck_tui.widgets.lanes import Lanes
@@ -37,20 +40,59 @@ async def settled(app: TrainwreckApp, pilot: Pilot[None], *keys: str) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("incident", ""), ("timeline", "t"), ("log", "l"), ("help", "?"), ("incidents", "escape")],
+    [
+        ("incident", ""),
+        ("timeline", "t"),
+        ("log", "l"),
+        ("help", "?"),
+        ("incidents", "escape"),
+        ("sql", "s"),
+        ("export", "e"),
+        ("unfolded", "v"),
+        ("absent", "t a"),
+    ],
 )
 async def test_screens_look_as_they_did(
-    app: TrainwreckApp, snapshot: Snapshot, size: tuple[int, int], name: str, keys: str
-) -> None:
+    app: TrainwreckApp, snapshot: Snapshot, size: tuple[int, int], name: str, keys: str,
+    story_folder: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(story_folder)  # where an export would go is on the screen
     async with app.run_test(size=size) as pilot:
-        await settled(app, pilot, *([keys] if keys else []))
+        await settled(app, pilot, *keys.split())
         snapshot(app, f"{name}-{size[0]}x{size[1]}")
 
 
-@pytest.mark.parametrize("keys", ["", "t", "l", "s", "?", "escape"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_the_calm_screen_looks_as_it_did(
+    app: TrainwreckApp, snapshot: Snapshot, size: tuple[int, int]
+) -> None:
+    assert app.session.diagnosis is not None
+    app.session.diagnosis = Diagnosis(app.session.diagnosis.inputs, ())
+    async with app.run_test(size=size) as pilot:
+        await settled(app, pilot)
+        snapshot(app, f"calm-{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_the_reading_screen_looks_as_it_did(
+    app: TrainwreckApp, snapshot: Snapshot, size: tuple[int, int]
+) -> None:
+    async with app.run_test(size=size) as pilot:
+        await settled(app, pilot)
+        reading = ReadingScreen()
+        await app.push_screen(reading)
+        reading.progress(30, 100)
+        await pilot.pause()
+        snapshot(app, f"reading-{size[0]}x{size[1]}")
+        reading.progress(100, 100)
+        await pilot.pause()
+        assert "the telemetry is asked" in lines_of(app)
+
+
+@pytest.mark.parametrize("keys", ["", "t", "l", "s", "e", "v", "?", "t a", "escape"])
 async def test_nothing_breaks_on_a_tiny_screen(app: TrainwreckApp, keys: str) -> None:
     async with app.run_test(size=(40, 10)) as pilot:
-        await settled(app, pilot, *([keys] if keys else []))
+        await settled(app, pilot, *keys.split())
         assert lines_of(app).strip()
 
 
@@ -191,14 +233,157 @@ async def test_data_that_cannot_be_used_is_said_and_the_verdict_stays(
         assert "No telemetry" in lines_of(app)
 
 
-async def test_the_report_is_written_and_named(
-    app: TrainwreckApp, incident: Incident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("keys", "ending", "told"),
+    [
+        (["e", "enter"], "html", b"rank 2"),
+        (["e", "h"], "html", b"<html"),
+        (["e", "j"], "json", b'"cause"'),
+        (["e", "down", "down", "enter"], "txt", b"HOST OUT OF MEMORY"),
+        (["e", "d"], "duckdb", b"DUCK"),
+    ],
+)
+async def test_the_verdict_is_written_as_what_was_chosen_and_the_file_named(
+    app: TrainwreckApp, incident: Incident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    keys: list[str], ending: str, told: bytes,
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await settled(app, pilot, "e", "y", "d")
-    report = tmp_path / f"trainwreck-{incident.id}.html"
-    assert "rank 2" in report.read_text()
+        await settled(app, pilot, *keys)
+        assert isinstance(app.screen, IncidentScreen)
+    assert [path.name for path in tmp_path.iterdir()] == [f"trainwreck-{incident.id}.{ending}"]
+    assert told in next(tmp_path.iterdir()).read_bytes()
+
+
+async def test_nothing_is_written_where_nothing_was_chosen_or_the_folder_refuses(
+    app: TrainwreckApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot, "e", "escape", "y", "d")
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / f"trainwreck-{app.session.incidents()[0].id}.html").mkdir()
+        await settled(app, pilot, "e", "h")
+        assert "Is a directory" in [n.message.split(": ")[-1] for n in app._notifications]
+
+
+async def test_the_database_is_not_offered_without_data(incident: Incident, log: Path) -> None:
+    app = TrainwreckApp([], [log], Diagnosis((), (incident,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot, "e")
+        assert "JSON" in lines_of(app)
+        assert "DuckDB" not in lines_of(app)
+
+
+async def test_every_victim_can_be_seen_with_whose_victim_it_is(
+    incident: Incident, data: Path, log: Path
+) -> None:
+    many = tuple(
+        Victim(r, "node7", f"2026-01-02 03:04:0{r} [rank{r}]: ConnectionResetError number {r}",
+               f"its peer was gone, {r}")
+        for r in range(6)
+    )  # fmt: skip
+    app = TrainwreckApp([data], [log], Diagnosis((), (replace(incident, victims=many),)))
+    async with app.run_test(size=(100, 60)) as pilot:
+        await settled(app, pilot)
+        assert "and 3 more (v)" in lines_of(app)
+        assert "number 5" not in lines_of(app)
+        options = app.screen.query_one(OptionList)
+        options.highlighted = options.get_option_index("v2")
+        await settled(app, pilot, "enter")
+        assert "number 5" in lines_of(app)
+        assert "its peer was gone, 5" in lines_of(app)
+        await settled(app, pilot, "v")
+        assert "number 5" not in lines_of(app)
+
+
+async def test_the_weight_of_each_evidence_is_seen_and_repeats_are_folded(
+    incident: Incident, data: Path, log: Path
+) -> None:
+    first, *others = incident.hypotheses
+    again = tuple(Evidence("log", True, f"said again {n}", str(log), n) for n in (1, 2))
+    changed = replace(incident, hypotheses=(
+        replace(first, evidence=(*again, *first.evidence)), *others))  # fmt: skip
+    app = TrainwreckApp([data], [log], Diagnosis((), (changed,)))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(app, pilot)
+        seen = lines_of(app)
+        assert re.search(r"\+\+\+ Memory cgroup out of memory", seen)
+        assert "kernel log 4.0" in seen
+        assert re.search(r"\+\+  rank 2: resident memory .* telemetry 1\.5", seen)
+        assert re.search(r"−   no swap is configured", seen)
+        assert "and 2 lines that say the same (v)" in seen
+        assert "said again" not in seen
+        await settled(app, pilot, "v")
+        assert re.search(r"·   said again 1 .* train.log:1", lines_of(app))
+
+
+async def test_what_was_not_recorded_is_told_with_its_reason(app: TrainwreckApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot, "t", "a")
+        assert "nvml  no NVIDIA driver" in lines_of(app)
+        await settled(app, pilot, "escape")
+        assert isinstance(app.screen, TimelineScreen)
+
+
+async def test_the_arrow_keys_are_the_cursors_and_the_lanes_though_a_log_is_shown(
+    app: TrainwreckApp,
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot, "t")
+        lanes, log = app.screen.query_one(Lanes), app.screen.query_one(LogView)
+        assert lanes.cursor is not None
+        crash = lanes.cursor
+        await settled(app, pilot, "left", "left")
+        assert lanes.cursor < crash
+        await settled(app, pilot, "down")
+        assert lanes.first == 1
+        assert "2–" in lines_of(app)
+        before = log.scroll_offset.y
+        await settled(app, pilot, "pageup")
+        assert log.scroll_offset.y < before
+
+
+async def test_a_row_an_incident_on_a_narrow_screen(incident: Incident, data: Path) -> None:
+    long = replace(
+        incident,
+        id="another",
+        verdict=replace(incident.verdict, cause="grad_overflow_loss_scale",
+                        component=Component(host="a-host-with-a-rather-long-name", rank=1023)),
+        run=replace(incident.run, job="a-job-with-a-name-that-does-not-fit"),
+    )  # fmt: skip
+    app = TrainwreckApp([data], [], Diagnosis((), (incident, long)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        rows = [line for line in lines_of(app).splitlines() if "%" in line]
+        assert len(rows) == 2
+        assert "rank 1023" in rows[0] + rows[1]
+        assert "that-does-not-fit" not in lines_of(app)
+
+
+async def test_a_marked_line_that_is_cut_off_stands_above_in_full(
+    incident: Incident, tmp_path: Path
+) -> None:
+    log = tmp_path / "long.log"
+    log.write_text("short\n" + "RuntimeError: " + "very " * 30 + "long end\n")
+    app = TrainwreckApp([], [log], Diagnosis((), (incident,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.open_log(log, 2)
+        await settled(app, pilot)
+        assert "long end" in lines_of(app)
+
+
+async def test_times_in_rows_are_readable_and_nothing_is_told_from_null(
+    app: TrainwreckApp,
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        app.open_sql("SELECT TIMESTAMPTZ '2026-01-02 03:04:05.678901+00' AS ts, NULL AS a, '' AS b")
+        await settled(app, pilot)
+        assert "2026-01-02 03:04:05.678 " in lines_of(app)
+        table = app.screen.query_one(DataTable)
+        assert table.get_row_at(0)[1:] == ["–", ""]
 
 
 async def test_reading_happens_in_the_background_and_ends_at_the_verdict(

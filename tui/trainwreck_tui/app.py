@@ -13,8 +13,9 @@ from textual.screen import Screen
 from trainwreck_analyzer.errors import Unreadable
 from trainwreck_analyzer.verdict import Diagnosis, Incident
 
-from trainwreck_tui import timeline
+from trainwreck_tui import report, timeline
 from trainwreck_tui.screen import BaseScreen
+from trainwreck_tui.screens.export import ExportScreen
 from trainwreck_tui.screens.help import HelpScreen
 from trainwreck_tui.screens.incident import IncidentScreen
 from trainwreck_tui.screens.incidents import IncidentsScreen
@@ -133,17 +134,30 @@ class TrainwreckApp(App[None]):
         """Open the query box."""
         self.push_screen(SqlScreen(query))
 
-    def export_report(self, incident: Incident) -> None:
-        """Write the report into the current folder, and say where."""
-        from trainwreck_analyzer.render.html import to_html
+    def ask_export(self, incident: Incident) -> None:
+        """Ask what kind of file, and write it into the current folder."""
 
-        path = Path.cwd() / f"trainwreck-{incident.id}.html"
+        def chosen(kind: str | None) -> None:
+            if kind is not None:
+                self._export(incident, Path.cwd() / f"trainwreck-{incident.id}.{kind}")
+
+        with_data = bool(self.session.data)
+        self.push_screen(ExportScreen(str(Path.cwd()), with_data=with_data), chosen)
+
+    @work(thread=True)
+    def _export(self, incident: Incident, path: Path) -> None:
+        import duckdb
+        from trainwreck_agent.layout import DataDirectoryError
+
         try:
-            path.write_text(to_html(self._single(incident)), encoding="utf-8")
+            report.write(self._single(incident), self.session.data, path)
         except OSError as error:
-            self.notify(f"{path}: {error.strerror}", severity="error")
-            return
-        self.notify(f"Report written: {path}")
+            told = f"{path}: {error.strerror}"
+            self.call_from_thread(self.notify, told, severity="error", timeout=10)
+        except (duckdb.Error, DataDirectoryError, Unreadable) as error:
+            self.call_from_thread(self.notify, f"{path}: {error}", severity="error", timeout=10)
+        else:
+            self.call_from_thread(self.notify, f"Written: {path}", timeout=10)
 
     def copy_verdict(self, incident: Incident) -> None:
         """Put the verdict, as text, on the clipboard of the terminal."""

@@ -8,14 +8,12 @@ import click
 
 from trainwreck_tui.commands import options
 
-KINDS = (".duckdb", ".html", ".json")
-
 
 @click.command()
 @options.data_directories
 @click.option(
     "--to", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Ends in .duckdb (the window's rows as native tables), .html (report) or .json.",
+    help="Ends in .duckdb (the window's rows as native tables), .html (report), .json or .txt.",
 )  # fmt: skip
 @click.argument("incident")
 def export(data: tuple[Path, ...], to: Path, incident: str) -> None:
@@ -23,20 +21,13 @@ def export(data: tuple[Path, ...], to: Path, incident: str) -> None:
 
     Ids are listed by `trainwreck diagnose`, the app, and `SELECT id, summary FROM incident`.
     """
-    if to.suffix not in KINDS:
-        raise click.UsageError(f"--to {to}: the name must end in {', '.join(KINDS)}")
+    from trainwreck_tui import report
+
+    if to.suffix not in report.KINDS:
+        raise click.UsageError(f"--to {to}: the name must end in {', '.join(report.KINDS)}")
     from trainwreck_analyzer import archive
 
     directories = options.data_or_default(data)
     diagnosis = archive.find(directories, incident)
-    if to.suffix == ".json":
-        from trainwreck_analyzer.render.json import to_json
-
-        to.write_text(to_json(diagnosis) + "\n")
-    elif to.suffix == ".html":
-        from trainwreck_analyzer.render.html import to_html
-
-        to.write_text(to_html(diagnosis))
-    else:
-        archive.export_database(diagnosis, directories, to)
+    report.write(diagnosis, directories, to)
     click.echo(f"{to}: written, {to.stat().st_size:,} bytes", err=True)

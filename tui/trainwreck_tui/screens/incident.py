@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
@@ -16,14 +17,19 @@ from textual.widgets.option_list import Option
 from trainwreck_analyzer.verdict import Evidence, Hypothesis, Incident
 
 from trainwreck_tui import units
+from trainwreck_tui.fold import cut, fold, headless, shortened
 from trainwreck_tui.screen import BaseScreen
 from trainwreck_tui.session import pointer, title
+from trainwreck_tui.widgets import strength
 from trainwreck_tui.widgets.gauge import confidence
 from trainwreck_tui.widgets.lanes import Lanes
 
 WIDE_FROM = 110
+TALL_FROM = 34
 VICTIMS_SHOWN = 3
-SUMMARY_LINES = 3
+EVIDENCE_LINES = 4
+EVIDENCE_LINES_LOW = 2
+"""On a low screen, where the list of reasons should fit as a whole."""
 
 
 class IncidentScreen(BaseScreen):
@@ -35,14 +41,18 @@ class IncidentScreen(BaseScreen):
 that are its consequences. The **percentage** is calibrated: of verdicts given with 80 %, 80 % are
 right. **Unknown** is an answer: there is an incident, and the evidence does not decide.
 
-`+` speaks for the cause, `−` against it. **Enter** on evidence opens the log at that line, or runs
-the query that shows the rows. `t` timeline, `l` log, `s` SQL, `y` copy the verdict, `e` export a
-report.
+`+++` decides for the cause, `++` speaks clearly for it, `+` is a hint; `−` speaks against it, `·`
+says again what is said. The number behind is the weight: how much likelier the cause became, as a
+logarithm. **Enter** on evidence opens the log at that line, or runs the query that shows the rows.
+
+`v` shows all victims and repeats, `t` timeline, `l` log, `s` SQL, `y` copies the verdict, `e`
+exports it.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "timeline", "Timeline"),
         Binding("l", "log", "Log"),
         Binding("s", "sql", "SQL"),
+        Binding("v", "unfold", "Unfold"),
         Binding("e", "export", "Export"),
         Binding("y", "copy", "Copy"),
     ]
@@ -51,6 +61,7 @@ report.
         super().__init__()
         self.incident = incident
         self._evidence: dict[str, Evidence] = {}
+        self._unfolded = False
 
     def compose(self) -> ComposeResult:
         """Headline, reasons, and on wide screens the lanes beside them."""
@@ -98,8 +109,11 @@ report.
         gap = max(2, self.size.width - 4 - text.cell_len - gauge.cell_len)
         text.append(" " * gap)
         text.append_text(gauge)
-        text.append("\n" + verdict.summary, self.colour("foreground"))
-        text.append("\n" + self._where(), self.colour("quiet"))
+        said, clocks, rest = verdict.summary.partition(" Clocks: ")
+        text.append("\n" + said, f"not bold {self.colour('foreground')}")
+        text.append("\n" + self._where(), f"not bold {self.colour('quiet')}")
+        if clocks and self.size.height >= TALL_FROM:
+            text.append(f"\n{clocks.strip()} {rest}", f"not bold {self.colour('quiet')}")
         return text
 
     def _where(self) -> str:
@@ -119,7 +133,13 @@ report.
         ]  # fmt: skip
         if run.world_size:
             words.append(units.count(run.world_size, "rank"))
-        return " · ".join(words) or "no time, host or rank is known"
+        lines: list[str] = []
+        for word in words:  # a part stays on one line
+            if lines and cell_len(f"{lines[-1]} · {word}") <= self.size.width - 4:
+                lines[-1] += f" · {word}"
+            else:
+                lines.append(word)
+        return "\n".join(lines) or "no time, host or rank is known"
 
     def _options(self) -> Iterator[Option]:
         incident = self.incident
@@ -144,29 +164,44 @@ report.
     def _heading(self, text: str) -> Option:
         return Option(Text(text, f"bold {self.colour('primary')}"), disabled=True)
 
+    @property
+    def _width(self) -> int:
+        """Cells for text in the list, its padding and scroll bar apart."""
+        return max(20, self.query_one("#why").size.width - 4)
+
     def _indented(self, sign: str, words: str, style: str = "", tail: str = "") -> Text:
-        """A sign, the words folded beside it, and at the end of the last line where they stand."""
-        width = max(20, self.query_one("#why").size.width - 4 - len(sign))
-        lines = Text(words).wrap(self.app.console, width)
+        """A sign, the words folded beside it, and at the right end where they stand."""
+        width = self._width - len(sign)
+        lines = fold(shortened(words), width)
+        most = EVIDENCE_LINES if self.size.height >= TALL_FROM else EVIDENCE_LINES_LOW
+        if len(lines) > most and not self._unfolded:
+            lines = [*lines[: most - 1], cut(lines[most - 1] + " …", width)]
         text = Text(sign, style)
-        text.append("\n".join(str(line).rstrip() for line in lines[:4]), style)
-        if len(lines) > 4:
-            text.append(" …", style)
+        text.append("\n".join(lines), style)
         if tail:
-            room = len(str(lines[min(len(lines), 4) - 1])) + len(tail) + 2 <= width
-            text.append("  " if room else "\n", style)
+            gap = width - cell_len(lines[-1]) - cell_len(tail)
+            text.append(" " * gap if gap >= 2 else "\n" + " " * (width - cell_len(tail)))
             text.append(tail, self.colour("quiet"))
         return _hang(text, len(sign))
 
     def _evidence_of(self, hypothesis: Hypothesis, prefix: str) -> Iterator[Option]:
-        ordered = sorted(hypothesis.evidence, key=lambda e: not e.supports)
+        ordered = sorted(hypothesis.evidence, key=lambda e: (not e.supports, -abs(e.weight)))
+        repeats = [e for e in ordered if e.supports and not e.weight]
+        if len(repeats) == len(ordered) or self._unfolded:
+            repeats = []
         for n, evidence in enumerate(ordered):
-            sign = "+ " if evidence.supports else "− "
+            if evidence in repeats:
+                continue
             key = f"{prefix}{n}"
             self._evidence[key] = evidence
             style = "" if evidence.supports else self.colour("warning")
-            prompt = self._indented(sign, evidence.text.strip(), style, pointer(evidence))
+            tail = " ".join(filter(None, (pointer(evidence), strength.number(evidence))))
+            prompt = self._indented(strength.signs(evidence), evidence.text.strip(), style, tail)
             yield Option(prompt, id=key)
+        if repeats:
+            words = f"and {units.count(len(repeats), 'line')} that say the same (v)"
+            words = words.replace("line that say", "line that says")
+            yield Option(self._indented(" " * strength.WIDTH, words, self.colour("quiet")), id="v1")
 
     def _other(self, n: int, hypothesis: Hypothesis) -> Option:
         text = Text(f"{units.probability(hypothesis.confidence):>5}  {title(hypothesis.cause)}")
@@ -174,8 +209,8 @@ report.
         if count:
             best = max(hypothesis.evidence, key=lambda e: e.weight)
             self._evidence[f"o{n}"] = best
-            text.append(f"  {best.text.strip()}", self.colour("quiet"))
-        text.truncate(max(20, self.query_one("#why").size.width - 4), overflow="ellipsis")
+            text.append(f"  {headless(shortened(best.text))}", self.colour("quiet"))
+        text.truncate(self._width, overflow="ellipsis")
         return Option(text, id=f"o{n}")
 
     def _victims(self) -> Iterator[Option]:
@@ -183,16 +218,25 @@ report.
         if not victims:
             return
         yield self._heading(f"Victims: {units.count(len(victims), 'loud line')}, consequences")
-        for victim in victims[:VICTIMS_SHOWN]:
+        quiet = self.colour("quiet")
+        for victim in victims[: None if self._unfolded else VICTIMS_SHOWN]:
             who = f"rank {victim.rank}: " if victim.rank is not None else ""
-            text = Text(f"  {who}{victim.text.strip()}", self.colour("quiet"))
-            text.truncate(max(20, self.query_one("#why").size.width - 4), overflow="ellipsis")
+            words = f"{who}{headless(victim.text)}"
+            if self._unfolded:
+                text = self._indented("  ", words, quiet)
+                text.append_text(Text("\n").append_text(self._indented("    ", victim.why)))
+            else:
+                text = Text(f"  {shortened(words)}", quiet)
+                text.truncate(self._width, overflow="ellipsis")
             yield Option(text)
-        if len(victims) > VICTIMS_SHOWN:
-            yield Option(Text(f"  and {len(victims) - VICTIMS_SHOWN} more", self.colour("quiet")))
+        if len(victims) > VICTIMS_SHOWN and not self._unfolded:
+            yield Option(Text(f"  and {len(victims) - VICTIMS_SHOWN} more (v)", quiet), id="v2")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Follow the pointer of the evidence."""
+        """Follow the pointer of the evidence, or unfold what is folded."""
+        if event.option_id in ("v1", "v2"):
+            self.action_unfold()
+            return
         evidence = self._evidence.get(event.option_id or "")
         if evidence is None:
             return
@@ -222,9 +266,14 @@ report.
         """Open the query box."""
         self.trainwreck.open_sql(None)
 
+    def action_unfold(self) -> None:
+        """Show everything that was left out for brevity, or leave it out again."""
+        self._unfolded = not self._unfolded
+        self._fill()
+
     def action_export(self) -> None:
-        """Write the report beside where the app was started."""
-        self.trainwreck.export_report(self.incident)
+        """Ask what to write, and write it where the app was started."""
+        self.trainwreck.ask_export(self.incident)
 
     def action_copy(self) -> None:
         """Copy the verdict as text."""

@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 from trainwreck_analyzer.verdict import Incident
 
 from trainwreck_tui import units
+from trainwreck_tui.fold import cut
 from trainwreck_tui.screen import BaseScreen
 from trainwreck_tui.session import title
 from trainwreck_tui.widgets.gauge import bar
@@ -35,6 +36,10 @@ too.
         Binding("r", "again", "Read again"),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._incidents: list[Incident] = []
+
     def compose(self) -> ComposeResult:
         """Headline and list."""
         yield Static(id="headline")
@@ -45,38 +50,55 @@ too.
         """Fill the list."""
         session = self.trainwreck.session
         incidents = sorted(session.incidents(), key=lambda i: i.start or _EPOCH, reverse=True)
+        self._incidents = incidents
         options = self.query_one(OptionList)
         options.display = bool(incidents)
-        for incident in incidents:
-            options.add_option(Option(self._row(incident), id=incident.id))
+        self._fill()
         options.action_first()
         options.focus()
         self.query_one("#headline", Static).update(self._headline(len(incidents)))
+
+    def on_resize(self) -> None:
+        """A row an incident, whatever the width."""
+        self._fill()
+
+    def _fill(self) -> None:
+        options = self.query_one(OptionList)
+        kept = options.highlighted
+        options.clear_options()
+        options.add_options([Option(self._row(one), id=one.id) for one in self._incidents])
+        options.highlighted = kept
 
     def _headline(self, count: int) -> Text:
         session = self.trainwreck.session
         if count:
             return Text(units.count(count, "incident"), f"bold {self.colour('primary')}")
         text = Text("No incident found.", f"bold {self.colour('success')}")
-        text.append("\n\nRead:", self.colour("quiet"))
+        text.append("\n\nRead:", f"not bold {self.colour('quiet')}")
+        plain = f"not bold {self.colour('foreground')}"
         for entry in session.diagnosis.inputs if session.diagnosis else ():
             kind = entry.kind.replace("_", " ")
-            text.append(f"\n  {entry.path}  {kind}, {units.count(entry.lines, 'line')}")
+            text.append(f"\n  {entry.path}  {kind}, {units.count(entry.lines, 'line')}", plain)
         for directory in session.data:
-            text.append(f"\n  {directory}  telemetry")
-        text.append("\n\nt shows the telemetry, s asks it with SQL, ? helps.", self.colour("quiet"))
+            text.append(f"\n  {directory}  telemetry", plain)
+        more = "t shows the telemetry, s asks it with SQL, ? helps."
+        if not session.data:
+            more = "No telemetry was given: --data DIR joins what the recorder saw."
+        text.append(f"\n\n{more}", f"not bold {self.colour('quiet')}")
         return text
 
     def _row(self, incident: Incident) -> Text:
         verdict, part = incident.verdict, incident.verdict.component
         local = self.trainwreck.session.local_time
         text = Text(units.clock(incident.start, local=local, date=True).ljust(20))
-        text.append(f"{title(verdict.cause)[:28]:28} ", "bold")
+        wide = 28 if self.size.width >= 90 else 22
+        text.append(f"{cut(title(verdict.cause), wide):{wide}} ", "bold")
         text.append(bar(verdict.confidence, 5), self.colour("error"))
         text.append(f" {units.probability(verdict.confidence):>5}  ")
         who = [f"rank {part.rank}" if part.rank is not None else "", part.host or "",
                incident.run.job or ""]  # fmt: skip
         text.append(" · ".join(word for word in who if word), self.colour("quiet"))
+        text.truncate(max(20, self.size.width - 4), overflow="ellipsis")
         return text
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer, Input, Static
 
 from trainwreck_tui import units
+from trainwreck_tui.fold import fold
 from trainwreck_tui.logfile import LogFile
 from trainwreck_tui.screen import BaseScreen
 from trainwreck_tui.widgets.logview import LogView
+
+MARKED_LINES = 4
 
 
 class LogScreen(BaseScreen):
@@ -60,10 +64,14 @@ show long lines. Red: errors; orange: warnings and time-outs.
 
     def _show(self, file: LogFile) -> None:
         self.query_one(LogView).show(file, self._line)
-        self.query_one("#moment", Static).update(
-            f"{self._path}  {units.count(len(file), 'line')}"
-            + (f", line {self._line} marked" if self._line else "")
-        )
+        text = Text(f"{self._path}  {units.count(len(file), 'line')}", self.colour("quiet"))
+        if self._line:
+            text.append(f", line {self._line} marked")
+            words = file.line(self._line).strip()
+            if len(words) > self.size.width - 10:  # what is cut off below stands here in full
+                lines = fold(words, max(20, self.size.width - 4))[:MARKED_LINES]
+                text.append("\n" + "\n".join(lines), self.colour("error"))
+        self.query_one("#moment", Static).update(text, layout=True)
 
     def action_search(self) -> None:
         """Open the box."""

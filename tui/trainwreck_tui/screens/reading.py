@@ -25,8 +25,10 @@ class ReadingScreen(BaseScreen):
         """Say what is read."""
         session = self.trainwreck.session
         named = [str(path) for path in (*session.paths, *session.data)]
-        self.query_one("#what", Static).update("Reading " + ", ".join(named[:4]))
+        self.query_one("#what", Static).update("Reading\n" + "\n".join(named[:4]))
 
     def progress(self, done_bytes: int, total_bytes: int) -> None:
         """Move the bar."""
         self.query_one(ProgressBar).update(total=max(total_bytes, 1), progress=done_bytes)
+        if done_bytes >= total_bytes and self.trainwreck.session.data:
+            self.query_one("#what", Static).update("The logs are read; the telemetry is asked")

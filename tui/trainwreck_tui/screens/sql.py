@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import duckdb
@@ -33,6 +34,16 @@ def only_reads(query: str) -> str:
     return query
 
 
+def cell_text(cell: object) -> str:
+    """A cell as people read it: times in UTC to the millisecond, ``–`` for NULL."""
+    if cell is None:
+        return units.UNKNOWN
+    if isinstance(cell, datetime):
+        shown = cell.astimezone(UTC) if cell.tzinfo is not None else cell
+        return shown.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return str(cell)
+
+
 class SqlScreen(BaseScreen):
     """The query box."""
 
@@ -57,6 +68,7 @@ WHERE table_name = 'gpu'` tells what the columns mean. `tab` goes between box an
 
     def on_mount(self) -> None:
         """Run the query that was handed over."""
+        self.query_one(Input).cursor_position = 0  # the beginning is what tells one from another
         self.query_one(DataTable).focus()
         self._run(self._query)
 
@@ -92,7 +104,7 @@ WHERE table_name = 'gpu'` tells what the columns mean. `tab` goes between box an
         table.clear(columns=True)
         table.add_columns(*names)
         for row in rows[:ROWS_MAX]:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
+            table.add_row(*map(cell_text, row))
         note = units.count(min(len(rows), ROWS_MAX), "row")
         more = ", more are there; add a LIMIT or WHERE" if len(rows) > ROWS_MAX else ""
-        self.query_one("#moment", Static).update(note + more)
+        self.query_one("#moment", Static).update(f"{note}{more}; times are UTC")

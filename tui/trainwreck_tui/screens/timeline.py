@@ -15,6 +15,7 @@ from trainwreck_analyzer.verdict import Incident
 from trainwreck_tui import units
 from trainwreck_tui.logfile import LogFile
 from trainwreck_tui.screen import BaseScreen
+from trainwreck_tui.screens.absent import AbsentScreen
 from trainwreck_tui.timeline import Timeline, moment
 from trainwreck_tui.widgets.lanes import Lanes
 from trainwreck_tui.widgets.logview import LogView
@@ -31,7 +32,8 @@ class TimelineScreen(BaseScreen):
 `←` `→` move the cursor, with `shift` ten times as far; the values stand in the lanes' titles and
 the log follows. `+` `−` zoom around the cursor, `[` `]` move the window, `0` shows all of it, `c`
 goes to the crash. `↑` `↓` show other lanes; those that matter for the cause come first. `n` `p` go
-to the next and previous event. `u` switches between UTC and local time.
+to the next and previous event, `page up` `page down` scroll the log. `u` switches between UTC and
+local time. `a` tells what could not be recorded here, and why.
 
 ▲ kernel line, ✕ end of a process, ! alarming log line, … silence, ┃ the crash. A hole in a curve:
 nothing was recorded then.
@@ -43,13 +45,16 @@ nothing was recorded then.
         Binding("shift+right", "move(10)", show=False),
         Binding("plus,equals_sign", "zoom(0.5)", "Zoom", key_display="+−"),
         Binding("minus", "zoom(2)", show=False),
-        Binding("left_square_bracket", "pan(-0.5)", "Pan", key_display="[ ]"),
+        Binding("left_square_bracket", "pan(-0.5)", show=False),
         Binding("right_square_bracket", "pan(0.5)", show=False),
         Binding("up", "lane(-1)", show=False),
         Binding("down", "lane(1)", "Lanes", key_display="↑↓"),
         Binding("n", "event(1)", "Event", key_display="n p"),
         Binding("p", "event(-1)", show=False),
         Binding("c", "crash", "Crash"),
+        Binding("a", "absent", "Absent"),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False),
         Binding("0", "all", show=False),
         Binding("u", "zone", show=False),
     ]
@@ -65,7 +70,9 @@ nothing was recorded then.
         yield Static("loading the telemetry …", id="moment")
         with Container(id="side"):
             yield Lanes(id="lanes")
-            yield LogView(id="log")
+            log = LogView(id="log")
+            log.can_focus = False  # the arrow keys are the cursor's
+            yield log
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -119,6 +126,8 @@ nothing was recorded then.
         if loaded.crash is not None:
             text.append(f"  {units.offset(lanes.cursor - loaded.crash)}", self.colour("error"))
         text.append(f"  host {loaded.host}", self.colour("quiet"))
+        if loaded.absent and not loaded.lanes:
+            text.append(f"  {units.count(len(loaded.absent), 'source')} not recorded (a)")
         if near := self._near(lanes.cursor):
             text.append(f"  {near}", self.colour("warning"))
         text.truncate(max(10, self.size.width - 2), overflow="ellipsis")
@@ -204,6 +213,16 @@ nothing was recorded then.
         """Go to the crash."""
         if self._timeline is not None and self._timeline.crash is not None:
             self._set_cursor(self._timeline.crash)
+
+    def action_page(self, step: int) -> None:
+        """Scroll the log by a page."""
+        log = self.query_one(LogView)
+        log.scroll_relative(y=step * max(1, log.size.height - 1), animate=False)
+
+    def action_absent(self) -> None:
+        """Tell what was not recorded, and why."""
+        if self._timeline is not None:
+            self.app.push_screen(AbsentScreen(self._timeline.host, self._timeline.absent))
 
     def action_zone(self) -> None:
         """Switch between UTC and local time."""

@@ -15,6 +15,7 @@ from trainwreck_tui.widgets.braille import BLANK, Plot, Series, plot
 
 AXIS_WIDTH = 10
 PLOT_ROWS = 3
+TALLER_MAX = 9
 MARKS = {"kernel": "▲", "exit": "✕", "alarm": "!", "silence": "…"}
 VALUE_AGE_S = 12.0
 """A value older than this is not the value at the cursor."""
@@ -68,21 +69,37 @@ class Lanes(Widget):
         """The whole stack."""
         timeline = self._timeline
         if timeline is None or not timeline.lanes:
-            return Text("no telemetry in this window", self._colour("quiet"))
+            return self._nothing()
         shown = timeline.lanes[self.first : self.first + self.fitting()]
-        spare = self.size.height - 2 - len(shown) * (PLOT_ROWS + 1)
-        taller = max(0, min(spare // max(len(shown), 1), 4))
+        spare = max(0, self.size.height - 2 - len(shown) * (PLOT_ROWS + 1))
+        taller, over = divmod(spare, len(shown))
         lines: list[Text] = []
-        for data in shown:
-            lines.append(self._title(data))
-            lines += self._plot(data, PLOT_ROWS + taller)
+        for n, data in enumerate(shown):
+            lines.append(self._title(data, self._place(len(shown)) if n == 0 else ""))
+            # Every row is used: what does not divide goes to the first lanes.
+            lines += self._plot(data, PLOT_ROWS + min(taller + (n < over), TALLER_MAX))
         lines += [self._events(timeline), self._axis(timeline)]
         return Text("\n").join(lines)
+
+    def _nothing(self) -> Text:
+        text = Text("no telemetry in this window", self._colour("quiet"))
+        for one in self._timeline.absent if self._timeline else ():
+            text.append(f"\n  {one}")
+        return text
+
+    def _place(self, shown: int) -> str:
+        """Which of the lanes are in sight, where not all are: ``1–5 of 12 ↓``."""
+        count = len(self._timeline.lanes) if self._timeline else 0
+        if shown >= count:
+            return ""
+        up = "↑" if self.first else ""
+        down = "↓" if self.first + shown < count else ""
+        return f"  {self.first + 1}–{self.first + shown} of {count} {up}{down}"
 
     def _colour(self, name: str) -> str:
         return self.app.theme_variables.get(name, "white")
 
-    def _title(self, data: LaneData) -> Text:
+    def _title(self, data: LaneData, place: str) -> Text:
         colours = series_colours(dark=self.app.current_theme.dark)
         text = Text(f"{data.lane.title}  ", "bold", no_wrap=True, overflow="ellipsis")
         at = self.end if self.cursor is None else self.cursor
@@ -93,8 +110,8 @@ class Lanes(Widget):
             text.append(f"{label}{units.value(value, data.lane.unit)}  ", self._colour("quiet"))
         if data.hidden:
             text.append(f"and {data.hidden} more", self._colour("quiet"))
-        text.truncate(self.size.width, overflow="ellipsis")
-        return text
+        text.truncate(self.size.width - len(place), overflow="ellipsis", pad=bool(place))
+        return text.append(place, f"not bold {self._colour('quiet')}")
 
     def _plot(self, data: LaneData, rows: int) -> list[Text]:
         lane = data.lane
