@@ -20,6 +20,8 @@ SIGNALS_OF_KIND = {
 """Kinds that tell of the death of one process, and the signals that ended it."""
 READS = {"kernel_event": {"boot_id", "seq", "text"}}
 _CONTEXT = frozenset({"oom_invoked", "oom_detail"})
+_TELLING = "Killed process"
+"""Of the two lines of an OOM kill this one names victim and size in words."""
 _COALESCE = timedelta(seconds=5)
 
 
@@ -63,7 +65,11 @@ def find(recording: Recording) -> Iterator[Fact]:
         key = (decoded.kind, component, pid)
         before = newest.get(key)
         if before is not None and row["ts"] - (before.time or row["ts"]) <= _COALESCE:
-            counts[id(before)] = counts.get(id(before), 1) + 1
+            repeats = counts.pop(id(before), 1) + 1
+            if _TELLING in one.text and _TELLING not in before.text:
+                told = replace(one, time=before.time, fields={**before.fields, **one.fields})
+                found[found.index(before)] = newest[key] = before = told
+            counts[id(before)] = repeats
             continue
         newest[key] = one
         found.append(one)

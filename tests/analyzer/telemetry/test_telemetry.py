@@ -244,6 +244,20 @@ def test_repeated_kernel_lines_are_one_fact_with_a_count(recorded: Recorded) -> 
     assert fact.fields["repeats"] == "3"
 
 
+def test_of_the_two_lines_of_an_oom_kill_the_one_in_words_is_told(recorded: Recorded) -> None:
+    recorded.end(5.1, 102, signal=9)
+    first = (
+        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
+        "oom_memcg=/job,task_memcg=/job,task=python,pid=102,uid=0"
+    )
+    for seq, text in enumerate((first, OOM.format(pid=102))):
+        recorded.add("kernel_event", 5 + seq / 1e3, boot_id="b", seq=seq, text=text)
+    (fact,) = recorded.facts()["cgroup_oom_kill"]
+    assert fact.text == OOM.format(pid=102)
+    assert fact.fields["repeats"] == "2"
+    assert fact.component.rank == 2
+
+
 def test_a_full_file_system_and_full_shared_memory_are_told_apart(recorded: Recorded) -> None:
     for mount, free in (("/ckpt", 0), ("/dev/shm", 1000), ("/home", 9 * 10**8)):
         recorded.add("filesystem", 5, mount=mount, size_bytes=10**9, available_bytes=free,
