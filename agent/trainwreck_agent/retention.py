@@ -36,7 +36,7 @@ def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> l
     for span in spans:
         excess_bytes = left_bytes - max_bytes if max_bytes else 0
         if not span.settled or (excess_bytes <= 0 and not limit_us):
-            continue
+            break  # not settled: written again just now; nothing newer goes before it
         sealed_us = min(after.active_us for after in spans if after.first >= span.first)
         first_us, last_us = times(layout, span, sealed_us)
         before_us = limit_us
