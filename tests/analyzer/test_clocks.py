@@ -242,6 +242,18 @@ def test_where_no_file_names_its_zone_that_is_said(tmp_path: Path) -> None:
     assert "dmesg.log: UTC+00:00 if its fault" in summary
 
 
+@pytest.mark.parametrize("hours", [0, 1, -8])
+def test_sacct_is_dated_by_the_end_of_the_jobs_log(tmp_path: Path, hours: float) -> None:
+    end = KILL + timedelta(hours=hours, seconds=40)
+    sacct = f"JobID|State|ExitCode|End|\n77|OUT_OF_MEMORY|0:125|{end:%Y-%m-%dT%H:%M:%S}|\n"
+    log = f"{KILL - timedelta(seconds=2):%Y-%m-%dT%H:%M:%SZ} step 1 loss 2.5\n"
+    last = (
+        f"{KILL:%Y-%m-%dT%H:%M:%SZ} slurmstepd: error: Detected 1 oom_kill event in StepId=77.0\n"
+    )
+    incident = only(told(tmp_path, train=log + last, sacct=sacct))
+    assert incident.end == KILL + timedelta(seconds=40)
+
+
 def test_one_log_without_a_zone_is_taken_as_it_stands(tmp_path: Path) -> None:
     incident = only(told(tmp_path, train=training(0)))
     assert incident.end == KILL + timedelta(seconds=2)

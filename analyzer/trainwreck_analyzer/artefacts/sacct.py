@@ -70,6 +70,7 @@ def facts(lines: Iterable[str], source: str, zone: tzinfo = UTC) -> Iterator[Fac
             time=_time(row.get("End"), zone),
             component=Component(host=_one_host(row.get("NodeList"))),
             fields=fields,
+            zoned=_names_zone(row.get("End", "")),
         )
 
 
@@ -110,6 +111,13 @@ def _time(text: str | None, zone: tzinfo) -> datetime | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _names_zone(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return True
 
 
 def _one_host(nodes: str | None) -> str | None:

@@ -17,8 +17,8 @@ from trainwreck_analyzer.series import Step
 
 Kind = Literal["utc", "local", "boot", "none"]
 By = Literal[
-    "stated", "neighbour", "boot record", "recorded boot", "recorder", "events", "order", "same",
-    "alone",
+    "stated", "neighbour", "boot record", "recorded boot", "recorder", "events", "order", "end",
+    "same", "alone",
 ]  # fmt: skip
 NEAR = timedelta(minutes=10)
 """Logs of one run that name no zone and lie no further apart than this show the same clock."""
@@ -244,18 +244,21 @@ class _Work:
         return False
 
     def _in_order(self, source: Source) -> bool:
-        """A fault that the kernel tells of, and what the run complains of within a minute."""
+        """A fault and what the run complains of then, or the job's end and its log's."""
         if source.clock != "local":
             return False
         for other in self._aligned():
             if other.clock == "boot" or source.training == other.training:
                 continue
             run, host = (source, other) if source.training else (other, source)
+            by: By = "order"
             apart_s = order.zone_s(run.facts, host.facts, self._initiates)
+            if apart_s is None:
+                by, apart_s = "end", order.end_zone_s(run.last, host.facts)
             if apart_s is not None:
                 shift_s = self.found[other.path].shift_s or 0.0
                 shift_s += apart_s if host is source else -apart_s
-                self.found[source.path] = Alignment("local", shift_s, 0.0, "order", other.path, 1)
+                self.found[source.path] = Alignment("local", shift_s, 0.0, by, other.path, 1)
                 return True
         return False
 

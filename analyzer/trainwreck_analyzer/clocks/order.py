@@ -1,8 +1,12 @@
-"""A fault that the kernel tells of, and what the run complains of within a minute."""
+"""What comes just after what: the complaint after the kernel's fault, the job's end after all.
+
+Less sure than a shared event, so only whole hours are tried, and none where none is needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from trainwreck_analyzer.clock import FARTHEST_ZONE_S
 from trainwreck_analyzer.clocks import marks
@@ -10,6 +14,9 @@ from trainwreck_analyzer.fact import Fact
 
 _LATEST_S = 60.0
 _EARLIEST_S = -2.0
+_END_LATE_S = 120.0
+_END_EARLY_S = 30.0
+"""A log that is buffered is written to its end a little after the job's."""
 _HOUR_S = 3600
 _MOST_FAULTS = 20
 
@@ -31,11 +38,28 @@ def zone_s(
     if not complaints:
         return None
     first_s = min(began_s(f) for f in complaints)
+    times_s = [fault.time.timestamp() for fault in faults[:_MOST_FAULTS] if fault.time]
+    return _only_hour_s((first_s - at_s for at_s in times_s), _EARLIEST_S, _LATEST_S)
+
+
+def end_zone_s(last: datetime | None, scheduler: Sequence[Fact]) -> int | None:
+    """Seconds to add to the scheduler's clock so that the job ends with its log's last line.
+
+    None where two zones would do, or no zone, or the scheduler tells of no end.
+    """
+    ends = [f.time for f in scheduler if f.time and f.kind.startswith("slurm_")]
+    if last is None:
+        return None
+    times_s = (last.timestamp() - end.timestamp() for end in ends[:_MOST_FAULTS])
+    return _only_hour_s(times_s, -_END_LATE_S, _END_EARLY_S)
+
+
+def _only_hour_s(later_s: Iterable[float], earliest_s: float, latest_s: float) -> int | None:
+    """The whole hour that leaves between so and so much of one of some differences."""
     hours: set[int] = set()
-    for fault in faults[:_MOST_FAULTS]:
-        later_s = first_s - (fault.time.timestamp() if fault.time else 0.0)
-        hour_s = int((later_s - _EARLIEST_S) // _HOUR_S) * _HOUR_S
-        if later_s - hour_s <= _LATEST_S and abs(hour_s) <= FARTHEST_ZONE_S:
+    for seconds in later_s:
+        hour_s = int((seconds - earliest_s) // _HOUR_S) * _HOUR_S
+        if seconds - hour_s <= latest_s and abs(hour_s) <= FARTHEST_ZONE_S:
             hours.add(hour_s)
     if 0 in hours:
         return 0

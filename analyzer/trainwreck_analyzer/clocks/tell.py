@@ -70,7 +70,7 @@ _HOW = {
 def _told(alignment: Alignment, *, alone: bool) -> str:
     """What is said of one file's clock; nothing where it goes without saying."""
     shift_s = alignment.shift_s
-    if shift_s is None or (alone and alignment.by in ("alone", "order")):
+    if shift_s is None or (alone and alignment.by in ("alone", "order", "end")):
         return ""
     skew, how = _skew(alignment), _how(alignment)
     if alignment.clock == "boot":
@@ -97,6 +97,7 @@ def _how(alignment: Alignment) -> str:
         "recorded boot": "by the recorder's record of it",
         "recorder": f"by {events} that the recorder saw",
         "events": f"by {events} shared with {other}",
+        "end": f"if the job's end and that of {other} are two minutes apart at most",
         "order": f"if its fault and the complaint beside {other} are less than a minute apart",
     }.get(alignment.by, "")
 
