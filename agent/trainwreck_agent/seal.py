@@ -27,6 +27,8 @@ log = logging.getLogger("trainwreck.seal")
 
 ACTIVE_AFTER_S = 30
 """From the choice of a span's id to the moment it becomes visible: the time to write its files."""
+LONGER = (1, 4, 16, 64)
+"""So many times that, where it was not enough: on a busy machine this niced process gets little."""
 MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
@@ -45,7 +47,11 @@ def seal(layout: Layout, through: int) -> Span | None:
     numbers = [n for n in layout.journals() if done < n <= through]
     if not numbers:
         return None
-    span = Span(numbers[0], numbers[-1], _active_us(layout))
+    return _in_time(layout, lambda active_us: _seal(layout, numbers, active_us))
+
+
+def _seal(layout: Layout, numbers: list[int], active_us: int) -> Span:
+    span = Span(numbers[0], numbers[-1], active_us)
     connection = _database(layout)
     files = ", ".join(views.quote(str(layout.journal_path(n))) for n in numbers)
     source = views.lines("?").replace(views.quote("?"), f"[{files}]")
@@ -76,7 +82,11 @@ def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | 
     age_us = run[-1].active_us - run[0].active_us
     if retain_days and age_us > retain_days * retention.DAY_US / 8:
         return None
-    span = Span(run[0].first, run[-1].last, _active_us(layout))
+    return _in_time(layout, lambda active_us: _merge(layout, run, active_us))
+
+
+def _merge(layout: Layout, run: list[Span], active_us: int) -> Span:
+    span = Span(run[0].first, run[-1].last, active_us)
     connection = _database(layout)
     for table in tables().values():
         paths = [layout.segment_path(table.name, part) for part in run]
@@ -90,7 +100,11 @@ def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | 
 
 def cut(layout: Layout, span: Span, kept: str) -> Span:
     """Replace a segment by one with only the rows for which an SQL condition holds."""
-    made = Span(span.first, span.last, _active_us(layout))
+    return _in_time(layout, lambda active_us: _cut(layout, span, kept, active_us))
+
+
+def _cut(layout: Layout, span: Span, kept: str, active_us: int) -> Span:
+    made = Span(span.first, span.last, active_us)
     connection = _database(layout)
     for table in tables().values():
         path = layout.segment_path(table.name, span)
@@ -129,7 +143,7 @@ def drop_future(layout: Layout) -> list[Span]:
     for span in layout.spans():
         if (
             not span.settled
-            and span.active_us > time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+            and span.active_us > time.time_ns() // 1000 + LONGER[-1] * ACTIVE_AFTER_S * 1_000_000
         ):
             (layout.sealed / span.segment).unlink(missing_ok=True)
             for path in cleaning.segments(layout, span):
@@ -138,10 +152,26 @@ def drop_future(layout: Layout) -> list[Span]:
     return gone
 
 
-def _active_us(layout: Layout) -> int:
+def _in_time(layout: Layout, make: Callable[[int], Span]) -> Span:
+    """What ``make`` makes of the time when its span becomes visible; with more time if need be.
+
+    Raises:
+        TimeoutError: It was not done within the longest time either.
+    """
+    for longer in LONGER:
+        try:
+            return make(_active_us(layout, longer))
+        except TimeoutError as error:
+            if longer == LONGER[-1]:
+                raise
+            log.warning("%s: %s; tried again with more time", layout.root, error)
+    raise AssertionError("LONGER is empty")
+
+
+def _active_us(layout: Layout, longer: int) -> int:
     """When a span chosen now becomes visible; the same time as no other one."""
     taken = {span.active_us for span in layout.spans()}
-    active_us = time.time_ns() // 1000 + ACTIVE_AFTER_S * 1_000_000
+    active_us = time.time_ns() // 1000 + longer * ACTIVE_AFTER_S * 1_000_000
     while active_us in taken:
         active_us += 1
     return active_us
@@ -189,7 +219,7 @@ def _publish(layout: Layout, span: Span) -> Span:
     if time.time_ns() // 1000 > span.active_us - 2_000_000:
         for path in cleaning.segments(layout, span):
             path.unlink(missing_ok=True)
-        raise TimeoutError(f"sealing {span.stem} took longer than {ACTIVE_AFTER_S} s")
+        raise TimeoutError(f"sealing {span.stem} took too long")
     for folder in layout.segments.iterdir():
         layout.sync_folder(folder)
     (layout.sealed / span.segment).touch(mode=0o640)

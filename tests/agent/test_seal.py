@@ -277,11 +277,29 @@ def test_a_seal_that_takes_too_long_is_taken_back(
     prepared: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 1)
+    monkeypatch.setattr(seal, "LONGER", (1,))
     fill(prepared, 1)
     with pytest.raises(TimeoutError):
         seal.seal(prepared, 1)
     assert prepared.spans() == []
     assert list(prepared.segments.glob("*/*-0000000001.*")) == []
+
+
+def test_a_machine_too_busy_to_seal_in_time_is_given_more(
+    prepared: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "ACTIVE_AFTER_S", 1)  # never enough
+    monkeypatch.setattr(seal, "LONGER", (1, 3600))
+    fill(prepared, 1)
+    span = seal.seal(prepared, 1)
+    assert span is not None
+    assert span.active_us > time.time_ns() // 1000 + HOUR_US // 2
+    assert prepared.spans() == [span]
+    assert seal.drop_future(prepared) == []
+    assert seqs(duckdb.connect(), prepared) == expected(1, 1)
+    settle(prepared, monkeypatch, 2)
+    assert seqs(duckdb.connect(), prepared) == expected(1, 1)
+    assert with_rows(prepared) == []
 
 
 def test_leavings_without_a_marker_go_after_a_grace(prepared: Layout) -> None:
