@@ -26,6 +26,8 @@ from benchmarks.subject import Subject
 
 WARM_UP_S = 12
 """At least; and until the recorder's niced child has prepared the directory, which is done once."""
+QUIET_LOOKS = 6
+"""Half seconds without such a child: the first is followed by one that seals what was left."""
 FAKE = Path(__file__).parents[1] / "tests" / "agent" / "nvml" / "fake.py"
 
 
@@ -61,8 +63,11 @@ def run(found: list[Subject], seconds: int) -> None:
             subject.start()
             stack.callback(subject.stop)
         time.sleep(WARM_UP_S)
-        while any(b"trainwreck_agent.seal" in command for s in found for command in s.commands()):
+        still = 0
+        while still < QUIET_LOOKS:
             time.sleep(0.5)
+            sealing = any(b"agent.seal" in command for s in found for command in s.commands())
+            still = 0 if sealing else still + 1
         size = {s.name: s.size_bytes() for s in found}
         last = {s.name: s.group.cpu_ns() for s in found if s.group}
         next_s = time.monotonic()
