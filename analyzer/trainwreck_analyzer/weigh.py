@@ -26,7 +26,7 @@ PRIOR_SHARE = 0.5
 UNKNOWN_NATS = 1.3
 UNKNOWN_ALONE_NATS = 0.3
 """Where no symptom is left to explain: the evidence itself is the incident."""
-TEMPERATURE = 1.15
+TEMPERATURE = 1.0
 """Both fitted on labelled cases: see ``benchmarks``. Higher is less sure."""
 HIGHEST_CONFIDENCE = 0.97
 _FIRST_BONUS_NATS = 1.0
