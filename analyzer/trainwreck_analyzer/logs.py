@@ -31,6 +31,7 @@ _LONGEST_NEIGHBOUR_BYTES = 5000
 LONGEST_TEXT_CHARACTERS = 2000
 _HELD_BYTES = 32768
 """A traceback that starts this near a block's end is read with the next block."""
+_LINES_ABOVE = 4
 _HEAD_BYTES = 40_000
 
 
@@ -63,6 +64,8 @@ class _Reader:
         self._changed = _changed(path)
         self._clock = LogClock(self._changed)
         self._held = b""
+        self._above: list[bytes] = []
+        """The last lines of the block before: a traceback may be the first of a block."""
         self._lines = 0
         self._unparsed = 0
         self._kept: Counter[str] = Counter()
@@ -142,6 +145,7 @@ class _Reader:
             line = self._step_line(lines, index, first + lines.number(index), layout)
             self._steps.keep_as_last(line)
             self._skipped = None
+        self._above = [raw for raw in lines.raw[-_LINES_ABOVE:] if raw]
         self._lines += lines.count
         self._in_traceback.clear()
 
@@ -219,7 +223,10 @@ class _Reader:
             source.plain(line[:LONGEST_LINE_BYTES])
             for line in lines.raw[index : index + tracebacks.LONGEST_LINES]
         ]
-        before = [source.text(line) for line in lines.raw[max(0, index - 3) : index]]
+        above = lines.raw[max(0, index - _LINES_ABOVE) : index]
+        if index < _LINES_ABOVE:
+            above = [*self._above, *above]
+        before = [source.text(line) for line in above]
         found = tracebacks.read(window, before)
         if found is None:
             self._add("traceback_cut_off", window[0], number, None, None)
@@ -244,6 +251,8 @@ class _Reader:
             fields["raised_in"] = found.files[-1][:200]
         if found.caused_by_earlier:
             fields["chained"] = "yes"
+        if found.survived:
+            fields["run_went_on"] = "yes"
         self._add("python_traceback" + suffix, text, place, stamp, None, fields)
 
     def _add(

@@ -23,6 +23,11 @@ _EXCEPTION = re.compile(
     re.ASCII,
 )
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
+_SURVIVED = re.compile(
+    r"safe(?:ly)? (?:to )?(?:be )?ignored?\b|\bIgnoring\b"
+    r"|\b[Rr]etrying\b|\bwill (?:be )?retr(?:y|ied)\b",
+    re.ASCII,
+)
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 
 
@@ -39,6 +44,8 @@ class Traceback:
     """``file:function`` of the frames, outermost first."""
     caused_by_earlier: bool
     """Whether it says that it came out of the exception that was printed before it."""
+    survived: bool = False
+    """Whether the line above it says that it may be ignored or is tried again."""
 
 
 def read(lines: list[str], before: list[str]) -> Traceback | None:
@@ -48,6 +55,7 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
     """
     prefix = lines[0][: lines[0].find(HEADER)].rstrip("+| ")
     chained = any(words in line for line in before[-4:] for words in _CHAINED)
+    survived = bool(before) and _SURVIVED.search(before[-1]) is not None
     files: list[str] = []
     for offset, raw in enumerate(lines[1:LONGEST_LINES], 1):
         line = _without(raw, prefix)
@@ -62,10 +70,10 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
         found = _EXCEPTION.match(line.strip())
         if found and HEADER not in line:
             message = found["message"] or ""
-            return Traceback(found["type"], message, offset, tuple(files), chained)
+            return Traceback(found["type"], message, offset, tuple(files), chained, survived)
         if files:
             break
-    return Traceback("", "", 0, tuple(files), chained) if files else None
+    return Traceback("", "", 0, tuple(files), chained, survived) if files else None
 
 
 def origin(files: Sequence[str]) -> str | None:

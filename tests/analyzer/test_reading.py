@@ -179,3 +179,19 @@ def test_a_rewritten_progress_bar_hides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(b"\r 1%|   |\r 2%|   |\rOSError: [Errno 28] No space left on device\n")
     assert [i.verdict.cause for i in diagnose([path]).incidents] == ["disk_full"]
+
+
+@pytest.mark.parametrize("lines", [0, 700])
+def test_a_traceback_that_its_logger_says_may_be_ignored_is_no_incident(
+    tmp_path: Path, lines: int
+) -> None:
+    """The second one is the first of the block that is read last."""
+    told = (
+        "(C pid=1) Failed to send a request. It's safe to ignore this error.\n"
+        "(C pid=1) Traceback (most recent call last):\n"
+        '(C pid=1)   File "c.py", line 58, in send\n'
+        "(C pid=1) x.GetTimeoutError: Get timed out: some object(s) not ready.\n"
+    )
+    path = tmp_path / "train.log"
+    path.write_text(told + "".join(f"line {n} of many\n" * 3 for n in range(lines)) + told)
+    assert diagnose([path]).incidents == ()
