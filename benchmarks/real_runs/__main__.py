@@ -110,7 +110,8 @@ def note(line: dict[str, str], order: list[str], scratch: Path) -> None:
         with table.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(done[name] for name in order if name in done)
+            rank = {name: place for place, name in enumerate(order)}
+            writer.writerows(sorted(done.values(), key=lambda r: rank.get(r["name"], len(rank))))
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ answer comes from the fault. ``python -m benchmarks.real_runs`` makes the logs a
 from __future__ import annotations
 
 import csv
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,35 @@ def test_a_run_that_died_is_called_what_was_done_to_it(run: dict[str, Any]) -> N
     assert causes[0] in right
     if "rank" in run:
         assert verdicts[0].component.rank == run["rank"]
+
+
+@pytest.mark.parametrize("run", CLEAN, ids=lambda r: r["name"])
+def test_a_clean_run_whose_log_is_cut_short_raises_nothing(
+    run: dict[str, Any], tmp_path: Path
+) -> None:
+    if run["kind"] == "restart that succeeds":
+        pytest.skip("what it recovered from stands in the first part, the recovery after it")
+    for path in (LOGS / run["name"]).iterdir():
+        whole = path.read_bytes()
+        (tmp_path / path.name).write_bytes(whole[: len(whole) * 2 // 3])
+    assert diagnose([tmp_path]).incidents == ()
+
+
+def test_sixty_four_ranks_interleaved_in_one_file_name_the_first(tmp_path: Path) -> None:
+    folder = LOGS / "ddp-sixty-four-ranks"
+    lines: list[tuple[str, str]] = []
+    for path in sorted(folder.glob("rank*.log")):
+        time = ""
+        for line in path.read_text().splitlines(keepends=True):
+            time = line[:23] if line.startswith("20") else time
+            lines.append((time, line))
+    ranks = "".join(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+    (tmp_path / "train.log").write_text(ranks + (folder / "train.log").read_text())
+    shutil.copy(folder / "dmesg.txt", tmp_path)
+    incidents = diagnose([tmp_path]).incidents
+    assert [i.verdict.cause for i in incidents] == ["host_oom"]
+    assert incidents[0].verdict.component.rank == 37
+    assert len({v.rank for v in incidents[0].victims}) >= 2
 
 
 def test_there_are_enough_of_them() -> None:

@@ -43,10 +43,10 @@ def loop(config):
         if step % 10 == 0:
             print(f"step {step} loss {loss.item():.4f}", flush=True)
             ray.train.report({"loss": loss.item(), "step": step})
-        if step == opt.exit_at and not (opt.retries and mark.exists()):
+        first = ray.train.get_context().get_world_rank() == 0
+        if step == opt.exit_at and first and not (opt.retries and mark.exists()):
             mark.touch()
-            if ray.train.get_context().get_world_rank() == 0:
-                os._exit(9)
+            os._exit(9)
 
 
 ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20)

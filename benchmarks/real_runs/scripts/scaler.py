@@ -22,4 +22,6 @@ for step in range(1, 201):
     note = "  gradient overflow, step skipped" if scale < before else ""
     print(f"step {step} loss {loss.item():.4f} loss_scale {scale:g}{note}", flush=True)
     if scale < LOWEST:
-        raise FloatingPointError(f"loss scale {scale:g} is below the minimum of {LOWEST:g}: the gradients overflow")
+        raise FloatingPointError(
+            f"loss scale {scale:g} is below the minimum of {LOWEST:g}: the gradients overflow"
+        )
