@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from trainwreck_analyzer.literals import blind_to_digits
+from trainwreck_analyzer.relaxed import over_shapes
 from trainwreck_analyzer.scan import Index
 from trainwreck_analyzer.signature import BUILT_IN, Signature, load
 
@@ -40,6 +41,7 @@ class Catalogue:
         self.signatures = signatures
         self._patterns = [(s, pattern) for s in signatures.values() for pattern in s.logs]
         self._compiled: dict[int, re.Pattern[str]] = {}
+        self._compiled_over_shapes: dict[int, re.Pattern[str]] = {}
         self._index = Index()
         for key, (_, pattern) in enumerate(self._patterns):
             self._index.add(pattern, key)
@@ -65,9 +67,7 @@ class Catalogue:
     def possible(self, shape: str) -> Possible:
         """What the lines of a shape may say, as far as it does not depend on their digits."""
         patterns = tuple(
-            key
-            for key in self._index.possible(shape)
-            if not blind_to_digits(self._patterns[key][1]) or self._pattern(key).search(shape)
+            key for key in self._index.possible(shape) if self._over_shapes(key).search(shape)
         )
         return Possible(patterns, tuple({self._patterns[key][0].id for key in patterns}))
 
@@ -93,6 +93,18 @@ class Catalogue:
         known = self._compiled.get(key)
         if known is None:
             known = self._compiled[key] = re.compile(self._patterns[key][1], re.ASCII)
+        return known
+
+    def _over_shapes(self, key: int) -> re.Pattern[str]:
+        """A pattern that matches the shape of every line that one matches."""
+        known = self._compiled_over_shapes.get(key)
+        if known is None:
+            pattern = self._patterns[key][1]
+            if blind_to_digits(pattern):
+                known = self._pattern(key)
+            else:
+                known = re.compile(over_shapes(pattern) or "", re.ASCII)
+            self._compiled_over_shapes[key] = known
         return known
 
     def of_kind(self, kind: str) -> tuple[Signature, ...]:

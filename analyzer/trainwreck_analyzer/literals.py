@@ -76,9 +76,10 @@ def tokens(pattern: str) -> tuple[tuple[int, str], ...]:
 
 
 _TOKEN = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<\w+>|:|=|!|<=|<!)|\{\d*,?\d*\}|.", re.DOTALL
+    r"\\x[0-9a-fA-F]{2}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<\w+>|:|=|!|<=|<!)|\{\d*,?\d*\}|.",
+    re.DOTALL,
 )
-_SPECIAL_ESCAPES = frozenset("dDsSwWbBAZ0123456789nrt")
+_SPECIAL_ESCAPES = frozenset("dDsSwWbBAZ0123456789nrtx")
 
 
 def _runs(branch: str) -> list[str]:

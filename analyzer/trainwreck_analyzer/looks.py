@@ -50,14 +50,19 @@ def scanner(catalogue: Catalogue) -> Scanner[Look]:
     )  # fmt: skip
 
     def search() -> Search | None:
-        from trainwreck_analyzer.accelerator import accelerator
-
-        return accelerator(tuple(catalogue.expressions), others)
+        return accelerator_of(catalogue, others)
 
     def needles() -> tuple[str, ...]:
         return (*catalogue.needles, *map(shape, others))
 
     return Scanner((*catalogue.literals, *others), look, search, needles)
+
+
+def accelerator_of(catalogue: Catalogue, texts: tuple[str, ...]) -> Search | None:
+    """The accelerator for a catalogue, where it is installed; imported late."""
+    from trainwreck_analyzer.accelerator import accelerator
+
+    return accelerator(tuple(catalogue.expressions), texts)
 
 
 def _look(line: bytes, catalogue: Catalogue) -> Look | None:

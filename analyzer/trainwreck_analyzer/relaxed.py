@@ -1,4 +1,4 @@
-"""Patterns over text made into patterns over bytes that match at least as much.
+"""Patterns made into others that match at least as much: over bytes, or over shapes.
 
 The accelerator searches the bytes of a whole block: there ``.`` is one byte of a character, not one
 character, and look-around does not exist. So whatever may be a character beyond ASCII becomes "one
@@ -16,7 +16,10 @@ _WIDE = {".": ".", r"\S": r"[^\s]", r"\D": r"[^\d\n]", r"\W": r"[^\w\n]"}
 """Tokens that match characters of several bytes, and the same over bytes, within a line."""
 _ENDS = {r"\A": "^", r"\Z": "$"}
 _LOOKS = ("(?=", "(?!", "(?<=", "(?<!")
-_SAME = frozenset("dwsbBSDWtrnfv")
+_DIGITS = frozenset("0123456789")
+_ESCAPED = re.compile(r"\\x[0-9a-fA-F]{2}|\\.")
+_OF_DIGITS = re.compile(rf"({_ESCAPED.pattern})|[0-9](?:-[0-9])?")
+_SAME = frozenset("dwsbBSDWtrnfvx")
 """Escapes by a letter that mean the same to both; any other is not translated."""
 
 
@@ -24,8 +27,6 @@ def relaxed(pattern: str) -> str | None:
     """The pattern for bytes; None for one with back references, flags or other rare things."""
     parts: list[str] = []
     found = _without_looks([token for _, token in tokens(pattern)])
-    if found is None:
-        return None
     position = 0
     while position < len(found):
         token = found[position]
@@ -46,8 +47,42 @@ def relaxed(pattern: str) -> str | None:
     return "".join(parts)
 
 
-def _without_looks(found: Sequence[str]) -> list[str] | None:
-    """The tokens outside ``(?=…)`` and its like; None where one of these is repeated."""
+def over_shapes(pattern: str) -> str | None:
+    """A pattern that matches the shape of every line that this one matches.
+
+    None for one with flags or other rare things.
+    """
+    parts: list[str] = []
+    found = _without_looks([token for _, token in tokens(pattern)])
+    for place, token in enumerate(found):
+        if token == "(" and found[place + 1 : place + 2] == ["?"]:
+            return None
+        if token in _DIGITS:
+            parts.append("0")
+        elif token[0] == "[" and len(token) > 1:
+            of_digits = _class_over_shapes(token)
+            if of_digits is None:
+                return None
+            parts.append(of_digits)
+        else:
+            parts.append(token)
+    return "".join(parts)
+
+
+def _class_over_shapes(token: str) -> str | None:
+    """A class that holds ``0`` where this one holds a digit."""
+    plain = _ESCAPED.sub("", token)
+    if not re.search(r"[0-9]", plain):
+        return token
+    if token[1] == "]" or re.search(r"[^0-9]-[0-9]|[0-9]-[^0-9\]]", plain):
+        return None
+    if token[1] != "^":
+        return "[0" + token[1:]
+    return _OF_DIGITS.sub(lambda found: found[1] or "", token) if token[2] != "]" else None
+
+
+def _without_looks(found: Sequence[str]) -> list[str]:
+    """The tokens outside ``(?=…)`` and its like."""
     kept: list[str] = []
     depth, looks_from = 0, -1
     for token in found:

@@ -16,7 +16,7 @@ from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.grams import GramGate
 from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.needles import needles
-from trainwreck_analyzer.relaxed import relaxed
+from trainwreck_analyzer.relaxed import over_shapes, relaxed
 from trainwreck_analyzer.scan import Lines
 
 CATALOGUE = built_in()
@@ -116,6 +116,26 @@ def test_one_of_its_texts_stands_in_the_shape_of_whatever_a_pattern_matches(
 ) -> None:
     pattern, line = pair
     assert any(text in shape(line) for text in needles(pattern))
+
+
+@given(LINES)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_a_pattern_matches_is_possible_by_its_shape(pair: tuple[str, str]) -> None:
+    pattern, line = pair
+    assert re.search(over_shapes(pattern) or "", shape(line), re.ASCII)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (r"e\+(?:1[2-9]|\d{2,3})", r"e\+(?:0[02-9]|\d{2,3})"),
+        (r"code (?!0)[^1-3x\x27]7", r"code [^x\x27]0"),
+        ("[!-9]", None),
+        ("(?i)code 1", None),
+    ],
+)
+def test_a_pattern_over_shapes(pattern: str, expected: str | None) -> None:
+    assert over_shapes(pattern) == expected
 
 
 @given(LINES, st.integers(0, 70))
