@@ -147,6 +147,21 @@ def test_a_child_whose_reader_was_late_does_not_hang(wait_for: Wait) -> None:
     one.stop()
 
 
+def test_rows_of_a_turn_are_handed_over_together() -> None:
+    """A position in a log must not reach the disk without the rows before it, nor they without it."""
+    one = Worker("test", HOST, [Good], ["good"])
+    one._pipe, writing = os.pipe()
+    os.set_blocking(one._pipe, False)
+    os.write(writing, b"@good\nrow 1\nrow")
+    assert one.read() == []
+    os.write(writing, b" 2\n@\n@good\nrow 3\n")
+    assert one.read() == ["row 1\n", "row 2\n"]
+    os.write(writing, b"@\n")
+    assert one.read() == ["row 3\n"]
+    os.close(writing)
+    one._close()
+
+
 def test_no_process_to_be_had_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Worker("test", HOST, [Good], ["good"])
 
