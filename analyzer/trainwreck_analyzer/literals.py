@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 SHORTEST_LITERAL = 3
 _COMMON = " eatoirnsl0123456789.dcmup,:=-_gf/h[]|'bTIN"
@@ -31,6 +31,7 @@ def blind_to_digits(pattern: str) -> bool:
     return re.search(r"[0-9]", re.sub(r"\{\d*,?\d*\}|0-9", "", pattern)) is None
 
 
+@cache
 def literals(pattern: str) -> tuple[str, ...]:
     """For each alternative of a pattern the rarest text that every match holds.
 

@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +32,12 @@ import msgspec
 
 from trainwreck_analyzer.causes import causes
 from trainwreck_analyzer.errors import SignatureError
+from trainwreck_analyzer.literals import literals, strength, tokens
 
 BUILT_IN = Path(__file__).with_name("signatures")
+
+_COMMON_STRENGTH = 2.0
+"""A text of less stands in half of the lines of an ordinary log."""
 
 Role = Literal["cause", "symptom", "noise"]
 
@@ -169,6 +174,15 @@ def _problems(signature: Signature) -> Iterator[str]:
     for pattern in (*signature.logs, *signature.unless, *signature.near):
         if not pattern.isascii():
             yield f"pattern {pattern!r} is not ASCII"
+    for pattern in signature.logs:
+        found = [token for _, token in tokens(pattern)]
+        if ("(", "?") in pairwise(found):
+            yield f"pattern {pattern!r} has flags: write [Aa] where both cases are meant"
+            continue
+        try:
+            literals(pattern)
+        except ValueError as error:
+            yield f"{error}: name a word that stands in every line it is meant for"
 
 
 def check(signature: Signature, others: dict[str, Signature]) -> list[str]:
@@ -194,6 +208,21 @@ def check(signature: Signature, others: dict[str, Signature]) -> list[str]:
     ]
     wrong += _collisions(signature, others)
     return wrong
+
+
+def slow(signature: Signature) -> list[str]:
+    """Which patterns cost time on ordinary logs, and what to do, one sentence each."""
+    from trainwreck_analyzer.needles import needles
+
+    told: list[str] = []
+    for pattern in signature.logs:
+        weakest = min(needles(pattern), key=strength)
+        if strength(weakest) < _COMMON_STRENGTH:
+            told.append(
+                f"slow: of {pattern!r} only {weakest!r} is sure to stand in a line, as it does in "
+                "many others: name a rarer word, or words instead of `.` and `\\w` beside it"
+            )
+    return told
 
 
 def _hits(signature: Signature, text: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from trainwreck_analyzer.causes import DOMAINS, causes
 from trainwreck_analyzer.errors import SignatureError
 from trainwreck_analyzer.scan import literals
-from trainwreck_analyzer.signature import check, load, load_file, matches
+from trainwreck_analyzer.signature import check, load, load_file, matches, slow
 
 ALL = load()
 
@@ -50,6 +50,8 @@ def test_causes_name_known_domains() -> None:
         ("title = 'a'\nmeans = 'b'\ncause = 'disk'", "it needs `logs` or `facts`"),
         ("title = 'a'\nmeans = 'b'\nlogs = ['abc']", "role cause cannot have"),
         ("title = 'a'\nmeans = 'b'\ncause = 'disk'\nlogs = ['ä']", "not ASCII"),
+        ("title = 'a'\nmeans = 'b'\ncause = 'disk'\nlogs = ['(?i)disk full']", "has flags"),
+        ("title = 'a'\nmeans = 'b'\ncause = 'disk'\nlogs = ['a.b']", "no literal of 3"),
         ("title = ", "Invalid"),
     ],
 )
@@ -59,6 +61,21 @@ def test_a_wrong_file_is_refused_with_its_reason(tmp_path: Path, text: str, reas
     with pytest.raises(SignatureError, match=str(path)) as caught:
         load_file(path)
     assert reason.lower() in caught.value.reason.lower()
+
+
+def test_a_pattern_that_only_common_words_tell_is_called_slow(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("title = 'a'\nmeans = 'b'\ncause = 'disk'\nlogs = ['loss .*(?:full|out)']\n")
+    (told,) = slow(load_file(path))
+    assert "'out'" in told or "'full'" in told or "'loss '" in told
+    path.write_text("title = 'a'\nmeans = 'b'\ncause = 'disk'\nlogs = ['[Dd]isk (?:is )?full']\n")
+    assert slow(load_file(path)) == []
+
+
+def test_the_shipped_signatures_are_quick_but_for_those_that_cannot_be() -> None:
+    """Any exception at all, and a loss of any size: there is no rarer word."""
+    known = {"bare_exception", "exception_told", "loss_not_finite"}
+    assert {signature.id for signature in ALL.values() if slow(signature)} <= known
 
 
 def test_a_collision_with_another_cause_is_told(tmp_path: Path) -> None:

@@ -38,13 +38,16 @@ def where() -> None:
 def check(file: Path) -> None:
     """Check FILE: its fields, its own examples and look-alikes, and collisions with the others.
 
-    Exit code 2 if something is wrong with it.
+    Exit code 2 if something is wrong with it; a pattern that is slow is only told.
     """
     from trainwreck_analyzer import signature
 
-    problems = signature.check(signature.load_file(file), signature.load())
+    one = signature.load_file(file)
+    problems = signature.check(one, signature.load())
     for problem in problems:
         click.echo(f"{file}: {problem}", err=True)
+    for advice in signature.slow(one):
+        click.echo(f"{file}: {advice}", err=True)
     if problems:
         raise SystemExit(2)
     click.echo(f"{file}: matches its examples and none of the others'", err=True)
