@@ -31,3 +31,5 @@ class Fact:
     fields: dict[str, str] = field(default_factory=dict)
     zoned: bool = True
     """False: ``time`` is that of a clock which names no zone, taken as UTC."""
+    unzoned_time: datetime | None = None
+    """What such a clock showed, where nothing tells its zone: right to some fourteen hours."""

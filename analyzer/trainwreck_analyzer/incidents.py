@@ -23,6 +23,7 @@ _WHOLE_SECOND = timedelta(seconds=1)
 """torchelastic's table cuts its times to seconds: what it dates may be so much later."""
 LOADING = timedelta(minutes=2)
 """An attempt that fails sooner without a step is the same trouble once more."""
+_ANY_ZONE = timedelta(hours=14, minutes=30)
 _WENT_ON_STEPS = 2
 _SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
 """Domains of what a run can live through; the others' lines claim that it died."""
@@ -47,7 +48,8 @@ def cleaned(reading: Reading, catalogue: Catalogue) -> list[Fact]:
         facts += _of_one_line(same, catalogue)
     if any(f.kind not in _FRAMES and _role(f, catalogue) != "noise" for f in facts):
         facts = [f for f in facts if f.kind not in _FRAMES]
-    progress = _Progress(reading)
+    loud = [f.line or 0 for f in facts if _role(f, catalogue) != "noise"]
+    progress = _Progress(reading, loud)
     return [_marked(fact, progress, catalogue) for fact in facts]
 
 
@@ -98,7 +100,7 @@ def _domain(signature: Signature) -> str:
 class _Progress:
     """The steps of one log, by line."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, loud: Sequence[int]) -> None:
         self._all = reading.steps
         known = [(s.line, s.step) for s in reading.steps if s.step is not None]
         self._lines = [line for line, _ in known]
@@ -106,6 +108,9 @@ class _Progress:
         self._least_from = list(accumulate(reversed(self._steps), min))[::-1]
         ends = [f.line or 0 for f in reading.facts if f.kind == "run_finished"]
         self._finished = max(ends, default=-1)
+        self._quiet_end = max(self._lines, default=0) > max(loud, default=0)
+        """Whether the log ends in steps: nothing went wrong after the last of them."""
+        self._furthest_from = list(accumulate(reversed(self._steps), max))[::-1]
 
     def healed(self, line: int) -> bool:
         """Whether the line is a step whose norm alone was no number, and later steps are whole."""
@@ -127,7 +132,9 @@ class _Progress:
         if before == 0 or len(self._steps) - after < _WENT_ON_STEPS:
             return False
         last = self._steps[before - 1]
-        return self._least_from[after] > last or self._steps[after] > last
+        if self._least_from[after] > last or self._steps[after] > last:
+            return True
+        return self._quiet_end and self._furthest_from[after] > last
 
 
 def initiates(fact: Fact, catalogue: Catalogue) -> bool:
@@ -151,11 +158,27 @@ def apart(
     if not dated:
         return _of_one_file(timeless, catalogue, restarts)
     started = [g for g in groups if any(initiates(f, catalogue) for f in g)]
+    loose = [f for f in timeless if f.unzoned_time is not None]
+    rest = [f for f in timeless if f.unzoned_time is None]
     if not started:
         every = [*timeless, *(f for g in groups for f in g)]
         return [every] if any(initiates(f, catalogue) for f in every) else []
-    started[0] = [*timeless, *started[0]]
-    return started
+    started[0] = [*rest, *started[0]]
+    return _with_loose(loose, started, catalogue)
+
+
+def _with_loose(
+    loose: list[Fact], started: list[list[Fact]], catalogue: Catalogue
+) -> list[list[Fact]]:
+    """Adds facts whose zone is unknown to the one incident that can be theirs, if it is one."""
+    times = [f.unzoned_time for f in loose if f.unzoned_time is not None]
+    if not times:
+        return started
+    first, last = min(times) - _ANY_ZONE, max(times) + _ANY_ZONE
+    near = [g for g in started if any(f.time and first <= f.time <= last for f in g)]
+    if len(near) == 1:
+        return [[*loose, *g] if g is near[0] else g for g in started]
+    return [*started, loose] if any(initiates(f, catalogue) for f in loose) else started
 
 
 def _groups(

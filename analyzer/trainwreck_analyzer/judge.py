@@ -37,7 +37,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     paths = [f.source for f in facts if f.source is not None]
     said = (
         tell.summary(top.cause, weighed.leading, where, len(symptoms)),
-        clocks_tell.stated(case.clocks, paths),
+        clocks_tell.stated(case.clocks, paths, recorded="telemetry" in case.have),
     )
     return Incident(
         _identity(facts, top.cause),

@@ -216,6 +216,14 @@ def test_what_nothing_aligns_is_not_compared_and_that_is_said(tmp_path: Path) ->
     assert times(incident)["dmesg"] == KILL
 
 
+def test_a_fault_of_another_day_is_not_put_before_a_log_without_a_zone(tmp_path: Path) -> None:
+    log = "2026-11-20 18:00:00,000 ERROR OSError: [Errno 28] No space left on device\n"
+    old = KILL - timedelta(days=3)
+    found = told(tmp_path, train=log, journal=journal((old, XID)))
+    assert [i.verdict.cause for i in found.incidents] == ["gpu_fell_off_bus", "disk_full"]
+    assert found.incidents[1].start is None
+
+
 def test_seconds_since_boot_without_a_boot_are_not_dated(tmp_path: Path) -> None:
     found = told(
         tmp_path, train=training(0), dmesg=dmesg((500.0, NFS), (900.0, XID.replace("4721", "9")))

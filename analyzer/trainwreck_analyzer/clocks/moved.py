@@ -18,7 +18,11 @@ def moved(fact: Fact, alignment: Alignment | None) -> Fact:
     if alignment is None:
         return fact
     if alignment.shift_s is None:
-        return replace(fact, time=None, order=fact.order + NOT_COMPARED)
+        zone_is_known = fact.time is not None and fact.zoned
+        if zone_is_known:
+            return fact
+        order = fact.order + NOT_COMPARED
+        return replace(fact, time=None, unzoned_time=fact.time, order=order)
     if alignment.clock == "boot":
         since_boot_s = marks.monotonic_s(fact)
         if fact.time is not None or since_boot_s is None:

@@ -14,12 +14,15 @@ _MOST_TOLD = 4
 _NOTABLE_S = 0.05
 
 
-def stated(alignments: Mapping[str, Alignment], paths: Iterable[str]) -> str:
-    """One sentence on the clocks of some files; empty where there is nothing to say."""
+def stated(alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorded: bool) -> str:
+    """One sentence on the clocks of some files; empty where there is nothing to say.
+
+    ``recorded``: there is data of the recorder too.
+    """
     wanted = [path for path in dict.fromkeys(paths) if path in alignments]
     groups: dict[str, list[str]] = defaultdict(list)
     for path in wanted:
-        told = _told(_first_of(path, alignments), alone=len(wanted) == 1)
+        told = _told(_first_of(path, alignments), alone=len(wanted) == 1 and not recorded)
         if told:
             groups[told].append(path)
     parts = [f"{_names(files)}: {told}" for told, files in groups.items()]

@@ -88,3 +88,11 @@ def test_of_two_recorded_boots_none_is_guessed(recorded: Recorded, tmp_path: Pat
     (incident,) = incidents(recorded, tmp_path, dmesg=f"[{30 - BOOT_S:12.6f}] {XID}\n")
     assert incident.start is None
     assert "not compared" in incident.not_measured[0]
+
+
+def test_a_log_that_the_recorder_knows_nothing_of_is_said_to_be_taken_as_utc(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    end = "ERROR OSError: [Errno 28] No space left on device"
+    (incident,) = incidents(recorded, tmp_path, train=log(0, end=end))
+    assert "train.log: no zone named, taken as UTC" in incident.verdict.summary
