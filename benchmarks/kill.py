@@ -1,8 +1,9 @@
 """kill -9 at any moment: ``python -m benchmarks.kill [--times 200]``.
 
-Starts the recorder on one directory again and again, kills it after a random time (also while it
-starts, seals or merges), and after each kill reads everything: the store must open, every tick
-that a reader had already seen must still be there, no row may be there twice. Exit code 1 if not.
+Starts the recorder on one directory again and again, kills it, or it and its children, a random time
+after its start, its first tick, the beginning of a seal or its end, and after each kill reads
+everything: the store must open, every tick that a reader had already seen must still be there, no
+row may be there twice. Exit code 1 if not.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from trainwreck_agent import store
 from trainwreck_agent.layout import Layout
 
 INTERVAL = "100ms"
+WAIT_S = 60.0
 
 
 def ticks(folder: Path) -> list[int]:
@@ -28,6 +31,27 @@ def ticks(folder: Path) -> list[int]:
     connection = store.connect([folder])
     found = connection.execute("SELECT epoch_us(ts) FROM memory ORDER BY ts").fetchall()
     return [ts for (ts,) in found]
+
+
+def seen_of(folder: Path, what: str) -> int:
+    """How much there is of what a kill waits for: bytes in journals, files being sealed, spans."""
+    layout = Layout(folder)
+    if what == "tick" and layout.journal.is_dir():
+        return sum(path.stat().st_size for path in layout.journal.iterdir())
+    if what == "seal" and layout.state.is_dir():
+        return len(list(layout.state.glob("sealing.*")))
+    if what == "sealed" and layout.sealed.is_dir():
+        return len(layout.spans())
+    return 0
+
+
+def wait_for(folder: Path, what: str) -> None:
+    """Until there is more of it than at the start; not for ever, for there may be no more."""
+    before, until_s = seen_of(folder, what), time.monotonic() + WAIT_S
+    while what != "start" and time.monotonic() < until_s:
+        if seen_of(folder, what) > before:
+            return
+        time.sleep(0.005)
 
 
 def main() -> None:
@@ -38,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     draw = random.Random(options.seed)
     bad = 0
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name) / "data"
         command = [
             sys.executable,
@@ -51,11 +75,15 @@ def main() -> None:
             INTERVAL,
         ]
         seen: set[int] = set()
+        moments: Counter[str] = Counter()
         for turn in range(options.times):
             process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-            time.sleep(draw.uniform(0.05, 1.5))
-            os.kill(process.pid, signal.SIGKILL)
+            moment = draw.choice(["start", "tick", "seal", "sealed"])
+            wait_for(folder, moment)
+            time.sleep(draw.uniform(0.0, 1.0))
+            draw.choice([os.kill, os.killpg])(process.pid, signal.SIGKILL)
             process.wait()
+            moments[moment] += 1
             if not (folder / "meta.json").exists():
                 continue
             try:
@@ -73,8 +101,9 @@ def main() -> None:
             seen |= set(now)
         layout = Layout(folder)
         print(
-            f"{options.times} kills, seed {options.seed}: {bad} bad; {len(seen)} ticks,"
-            f" {len(layout.spans())} sealed spans, {len(layout.journals())} journals"
+            f"{options.times} kills (after {dict(moments)}), seed {options.seed}: {bad} bad;"
+            f" {len(seen)} ticks, {len(layout.spans())} sealed spans,"
+            f" {len(layout.journals())} journals"
         )
     sys.exit(1 if bad else 0)
 
