@@ -33,7 +33,7 @@ MERGE_COUNT = 8
 MERGE_JOURNALS_MAX = 96
 """Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
 MEMORY_LIMIT = "128MB"
-ROW_GROUP_ROWS = 40_960
+ROW_GROUP_ROWS = 34_816
 """Bounds the memory of writing a wide table, and lets a reader skip hours it does not want."""
 
 
