@@ -183,11 +183,15 @@ class _Reader:
     def _hits(
         self, lines: Lines, index: int, number: int, hits: list[Hit], parts: kernel.Split | None
     ) -> None:
+        near = _near(lines, index) if any(hit.signature.near for hit in hits) else b""
         around: list[str] | None = None
         text = source.text(lines.raw[index][:LONGEST_LINE_BYTES])
         stamp, fields = None, None
         for hit in hits:
             if hit.signature.near:
+                may = hit.signature.near_in_bytes
+                if may is not None and b"\x1b" not in near and not may.search(near):
+                    continue
                 around = around if around is not None else _around(lines, index)
                 if not any(p.search(t) for p in hit.signature.surroundings for t in around):
                     continue
@@ -308,8 +312,13 @@ class _Reader:
 
 def _around(lines: Lines, index: int) -> list[str]:
     """The lines around one, itself included."""
+    return [source.plain(line) for line in _near(lines, index).split(b"\n")]
+
+
+def _near(lines: Lines, index: int) -> bytes:
+    """The same as bytes."""
     some = lines.raw[max(0, index - NEAR_LINES) : index + NEAR_LINES + 1]
-    return [source.plain(line[:_LONGEST_NEIGHBOUR_BYTES]) for line in some]
+    return b"\n".join([line[:_LONGEST_NEIGHBOUR_BYTES] for line in some])
 
 
 def _changed(path: Path) -> datetime | None:

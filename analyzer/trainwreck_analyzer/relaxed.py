@@ -14,6 +14,7 @@ from trainwreck_analyzer.literals import tokens
 
 _WIDE = {".": ".", r"\S": r"[^\s]", r"\D": r"[^\d\n]", r"\W": r"[^\w\n]"}
 """Tokens that match characters of several bytes, and the same over bytes, within a line."""
+_BYTES_OF_A_CHARACTER = 4
 _ENDS = {r"\A": "^", r"\Z": "$"}
 _LOOKS = ("(?=", "(?!", "(?<=", "(?<!")
 _DIGITS = frozenset("0123456789")
@@ -23,8 +24,14 @@ _SAME = frozenset("dwsbBSDWtrnfvx")
 """Escapes by a letter that mean the same to both; any other is not translated."""
 
 
-def relaxed(pattern: str) -> str | None:
-    """The pattern for bytes; None for one with back references, flags or other rare things."""
+def relaxed(pattern: str, *, bounded: bool = False) -> str | None:
+    """The pattern for bytes; None for one with back references, flags or other rare things.
+
+    Args:
+        pattern: Over text.
+        bounded: Keeps the upper bounds of repetitions, times the bytes of a character, for an
+            engine that would take quadratic time without them.
+    """
     parts: list[str] = []
     found = _without_looks([token for _, token in tokens(pattern)])
     position = 0
@@ -34,8 +41,7 @@ def relaxed(pattern: str) -> str | None:
         wide = _wide(token)
         if wide is not None:
             quantifier, position = _quantifier(found, position)
-            least = quantifier[:2] in ("?", "*", "?+", "*?", "??", "{0", "{,")
-            parts.append(wide + ("*" if least else "+"))
+            parts.append(wide + _repeated(quantifier, bounded=bounded))
         elif token[0] == "(" and len(token) > 1:
             parts.append("(?:")
         elif _unknown(token, found[position : position + 1]):
@@ -45,6 +51,15 @@ def relaxed(pattern: str) -> str | None:
         else:
             parts.append(_ENDS.get(token, token))
     return "".join(parts)
+
+
+def _repeated(quantifier: str, *, bounded: bool) -> str:
+    """The quantifier over bytes for one over characters."""
+    none_too = quantifier[:2] in ("?", "*", "{0", "{,")
+    if not bounded or quantifier in ("*", "+") or quantifier.endswith(",}"):
+        return "*" if none_too else "+"
+    most = int(re.sub(r".*[{,]|\}", "", quantifier) or 1) if quantifier[:1] == "{" else 1
+    return f"{{{0 if none_too else 1},{_BYTES_OF_A_CHARACTER * most}}}"
 
 
 def over_shapes(pattern: str) -> str | None:

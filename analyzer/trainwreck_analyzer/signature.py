@@ -33,6 +33,7 @@ import msgspec
 from trainwreck_analyzer.causes import causes
 from trainwreck_analyzer.errors import SignatureError
 from trainwreck_analyzer.literals import literals, strength, tokens
+from trainwreck_analyzer.relaxed import relaxed
 
 BUILT_IN = Path(__file__).with_name("signatures")
 
@@ -103,6 +104,14 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
     def surroundings(self) -> tuple[re.Pattern[str], ...]:
         """The compiled ``near``."""
         return tuple(re.compile(p, re.ASCII) for p in self.near)
+
+    @cached_property
+    def near_in_bytes(self) -> re.Pattern[bytes] | None:
+        """Matches joined lines where ``near`` matches one of them, and more; None if unknown."""
+        found = [relaxed(pattern, bounded=True) for pattern in self.near]
+        if None in found:
+            return None
+        return re.compile("|".join(f"(?:{p})" for p in found).encode(), re.MULTILINE)
 
     def match(self, line: str) -> re.Match[str] | None:
         """The first match of ``logs`` in a line that no ``unless`` forbids; ignores ``near``."""

@@ -138,6 +138,27 @@ def test_a_pattern_over_shapes(pattern: str, expected: str | None) -> None:
     assert over_shapes(pattern) == expected
 
 
+def test_bounds_are_kept_times_the_bytes_of_a_character() -> None:
+    assert relaxed(r"a.{2,5}b.?c[^x]d\S+e\W{3}", bounded=True) == (
+        r"a.{1,20}b.{0,4}c[^\nx]{1,4}d[^\s]+e[^\w\n]{1,12}"
+    )
+
+
+NEAR = sorted({pattern for s in CATALOGUE.signatures.values() for pattern in s.near})
+NEARBY = st.sampled_from(NEAR).flatmap(matching).filter(lambda pair: pair[1])
+
+
+@given(NEARBY)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_stands_near_is_found_in_bytes(pair: tuple[str, str]) -> None:
+    pattern, line = pair
+    raw = line.encode("utf-8", "surrogatepass")
+    in_bytes = relaxed(pattern, bounded=True)
+    if in_bytes is not None and b"\n" not in raw:
+        found = re.compile(in_bytes.encode(), re.MULTILINE)
+        assert found.search(b"x\n" + raw + b"\ny")
+
+
 @given(LINES, st.integers(0, 70))
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_a_pattern_matches_is_found_in_bytes(
