@@ -46,6 +46,8 @@ def test_names_that_only_machines_read_are_cut_short(text: str, seen: str) -> No
 
 def test_the_time_in_front_gives_way_to_what_happened() -> None:
     assert headless("2026-11-24T12:26:29.854Z ERROR failed") == "ERROR failed"
+    assert headless("[rank1]: 2026-11-24 12:26:29,854 INFO step 7") == "[rank1]: INFO step 7"
+    assert headless("ended 2026-11-24 12:26:29 with 1") == "ended 2026-11-24 12:26:29 with 1"
     assert headless("step 2026-11-24 of many") == "step 2026-11-24 of many"
 
 

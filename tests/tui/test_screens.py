@@ -81,8 +81,9 @@ async def test_the_reading_screen_looks_as_it_did(
         await settled(app, pilot)
         reading = ReadingScreen()
         await app.push_screen(reading)
+        await settled(app, pilot)  # the footer comes after the first drawing
         reading.progress(30, 100)
-        await pilot.pause()
+        await settled(app, pilot)
         snapshot(app, f"reading-{size[0]}x{size[1]}")
         reading.progress(100, 100)
         await pilot.pause()
@@ -379,7 +380,8 @@ async def test_times_in_rows_are_readable_and_nothing_is_told_from_null(
 ) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(app, pilot)
-        app.open_sql("SELECT TIMESTAMPTZ '2026-01-02 03:04:05.678901+00' AS ts, NULL AS a, '' AS b")
+        query = "SELECT TIMESTAMPTZ '2026-01-02 03:04:05.678901+00' AS ts, NULL AS a, '' AS b"
+        await app.push_screen(SqlScreen(query))
         await settled(app, pilot)
         assert "2026-01-02 03:04:05.678 " in lines_of(app)
         table = app.screen.query_one(DataTable)

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from rich.cells import cell_len
 
 _NAME = re.compile(r"(?<![0-9a-zA-Z])([0-9a-f]{4})[0-9a-f]{12,60}([0-9a-f]{4})(?![0-9a-zA-Z])")
-_STAMP = re.compile(r"\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}[^ ]{0,16} ")
+_STAMP = re.compile(
+    r"\A(\[rank[0-9]{1,6}\]: )?\[?[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]"
+    r"[0-9]{2}:[0-9]{2}:[0-9]{2}[^ ]{0,16} "
+)
 _JOINT = re.compile(r"(?<=[,/;:|&)])")
 
 
@@ -19,7 +22,7 @@ def shortened(text: str) -> str:
 
 def headless(text: str) -> str:
     """The text without the time in front, where the place is for what happened."""
-    return _STAMP.sub("", text.strip(), count=1)
+    return _STAMP.sub(r"\1", text.strip(), count=1)
 
 
 def cut(text: str, width: int) -> str:

@@ -175,7 +175,8 @@ exports it.
         lines = fold(shortened(words), width)
         most = EVIDENCE_LINES if self.size.height >= TALL_FROM else EVIDENCE_LINES_LOW
         if len(lines) > most and not self._unfolded:
-            lines = [*lines[: most - 1], cut(lines[most - 1] + " …", width)]
+            room = width - cell_len(tail) - 2 if tail else width
+            lines = [*lines[: most - 1], cut(lines[most - 1] + " …", max(room, width // 2))]
         text = Text(sign, style)
         text.append("\n".join(lines), style)
         if tail:
@@ -196,7 +197,7 @@ exports it.
             self._evidence[key] = evidence
             style = "" if evidence.supports else self.colour("warning")
             tail = " ".join(filter(None, (pointer(evidence), strength.number(evidence))))
-            prompt = self._indented(strength.signs(evidence), evidence.text.strip(), style, tail)
+            prompt = self._indented(strength.signs(evidence), headless(evidence.text), style, tail)
             yield Option(prompt, id=key)
         if repeats:
             words = f"and {units.count(len(repeats), 'line')} that say the same (v)"

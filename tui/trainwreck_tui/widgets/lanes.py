@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from trainwreck_tui import units
+from trainwreck_tui.fold import shortened
 from trainwreck_tui.theme import series_colours
 from trainwreck_tui.timeline import LaneData, Mark, Timeline, moment
 from trainwreck_tui.widgets.braille import BLANK, Plot, Series, plot
@@ -105,7 +106,7 @@ class Lanes(Widget):
         at = self.end if self.cursor is None else self.cursor
         for n, one in enumerate(data.series):
             value = value_at(one, at)
-            label = f"{one.name} " if one.name else ""
+            label = f"{shortened(one.name)} " if one.name else ""
             text.append("● ", colours[n % len(colours)])
             text.append(f"{label}{units.value(value, data.lane.unit)}  ", self._colour("quiet"))
         if data.hidden:
