@@ -63,7 +63,7 @@ def test_a_run_that_died_is_called_what_was_done_to_it(run: dict[str, Any]) -> N
 def test_a_clean_run_whose_log_is_cut_short_raises_nothing(
     run: dict[str, Any], tmp_path: Path
 ) -> None:
-    if run["kind"] == "restart that succeeds":
+    if run["kind"] in ("restart that succeeds", "noisy loss"):
         pytest.skip("what it recovered from stands in the first part, the recovery after it")
     for path in (LOGS / run["name"]).iterdir():
         whole = path.read_bytes()
