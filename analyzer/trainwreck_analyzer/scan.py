@@ -165,6 +165,8 @@ class Scanner(Generic[T]):
         self._search: Search | None = None
         self._searched = False
         self._bytes = 0
+        self.unlike = False
+        """Whether a search is worth while: lines that are alike are faster by their shapes."""
         self._by_shape_blocks = 0
         self._cold: set[bytes] = set()
         self._hot: dict[bytes, T] = {}
@@ -178,7 +180,7 @@ class Scanner(Generic[T]):
         if much and not self._searched:
             self._searched = True
             self._search = self._make_search()
-        if self._search is None or self._by_shape_blocks:
+        if self._search is None or self._by_shape_blocks or not self.unlike:
             return self._by_shape(lines)
         return self._by_search(lines, self._search)
 
@@ -191,7 +193,8 @@ class Scanner(Generic[T]):
         if len(new) > 1 or new != {b""}:
             self._learn(new)
         self._by_shape_blocks -= self._by_shape_blocks > 0
-        if len(new) > _UNLIKE * len(shapes):
+        self.unlike = self._searched and len(new) > _UNLIKE * len(shapes)
+        if self.unlike:
             self._by_shape_blocks = 0
         if self._long:
             hot = hot | self._long

@@ -54,7 +54,9 @@ def found_by(way: str, text: bytes) -> list[tuple[object, ...]]:
         patch.setattr(scan, "_GATE_FROM_SHAPES", 0 if way == "needles" else NEVER)
         patch.setattr(scan, "_CROWDED", 2.0)
         lines = Lines.of(text)
-        found = list(looks.scanner(CATALOGUE).matter(lines))
+        scanner = looks.scanner(CATALOGUE)
+        scanner.unlike = way == "search"
+        found = list(scanner.matter(lines))
     said = ((index, *_said(lines.raw[index], look)) for index, look in found)
     return [what for what in said if any(what[1:])]
 
