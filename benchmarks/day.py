@@ -137,27 +137,27 @@ def settle(layout: Layout, *, swept: bool = False) -> None:
 
 
 def multiply(layout: Layout, days: int) -> None:
-    """More days: the first one's segments again, under other numbers and with times shifted."""
+    """More days: the first one's rows again, merged as they would be by then, times shifted."""
     import duckdb
 
     spans = seal.in_force(layout.spans())
     last = max(span.last for span in spans)
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"preserve_insertion_order": True})
     for day in range(1, days):
-        for span in spans:
-            copy = Span(span.first + day * last, span.last + day * last, span.active_us + day, True)
-            for table in tables():
-                source = layout.segment_path(table, span)
-                if source.exists() and table not in ASKED:
-                    layout.segment_path(table, copy).hardlink_to(source)
-                elif source.exists():
-                    connection.execute(
-                        f"COPY (SELECT * REPLACE (ts - INTERVAL {day} DAY AS ts,"
-                        f" {copy.active_us} AS segment) FROM read_parquet('{source}'))"
-                        f" TO '{layout.segment_path(table, copy)}'"
-                        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {seal.ROW_GROUP_ROWS})"
-                    )
-            (layout.sealed / copy.segment).touch()
+        copy = Span(day * last + 1, day * last + last, spans[-1].active_us + day, True)
+        for table in tables():
+            paths = [layout.segment_path(table, span) for span in spans]
+            there = [str(path) for path in paths if path.exists()]
+            if there and table in ASKED:
+                connection.execute(
+                    f"COPY (SELECT * REPLACE (ts - INTERVAL {day} DAY AS ts,"
+                    f" {copy.active_us} AS segment) FROM read_parquet({there}))"
+                    f" TO '{layout.segment_path(table, copy)}'"
+                    f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {seal.ROW_GROUP_ROWS})"
+                )
+            elif there:
+                layout.segment_path(table, copy).hardlink_to(there[0])
+        (layout.sealed / copy.segment).touch()
 
 
 def ask(layout: Layout, end_us: int) -> None:
