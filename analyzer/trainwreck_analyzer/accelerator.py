@@ -10,23 +10,19 @@ Source: https://github.com/VectorCamp/vectorscan/issues/317
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainwreck_analyzer import derived
 from trainwreck_analyzer.literals import literals
 from trainwreck_analyzer.relaxed import escaped, relaxed
 
 if TYPE_CHECKING:
     import hyperscan
 
-_DIGEST_BYTES = 32
 _MISSED = (
     rb"(?:[Jj]ob|[Rr]un|[Tt]raining|[Ss]cript|[Pp]rogram|[Pp]rocess|[Ii]t) (?:just |suddenly "
     rb"|randomly |always |again |then |silently )?(?:crashe[sd]|died|dies)\b"
@@ -75,8 +71,9 @@ def accelerator(patterns: tuple[str, ...], texts: tuple[str, ...]) -> Accelerato
     except ImportError:
         return None
     expressions = _expressions(patterns, texts)
-    place = _place(expressions, version("hyperscan"))
-    packed = _kept(place)
+    release = version("hyperscan").encode()
+    place = derived.place("patterns", b"\n".join([release, *expressions]))
+    packed = derived.kept(place)  # the library takes damaged tables without a word
     with suppress(hyperscan.error):
         if packed is not None:
             return Accelerator(hyperscan.loadb(packed, hyperscan.HS_MODE_BLOCK))
@@ -84,7 +81,7 @@ def accelerator(patterns: tuple[str, ...], texts: tuple[str, ...]) -> Accelerato
         if Accelerator(_database([_MISSED])).lines(_MISSED_IN) != [1]:
             return None
         database = _database(expressions)
-        _keep(place, hyperscan.dumpb(database))
+        derived.keep(place, hyperscan.dumpb(database))
         return Accelerator(database)
     except hyperscan.error:
         return None
@@ -111,36 +108,3 @@ def _expressions(patterns: Sequence[str], texts: Sequence[str]) -> list[bytes]:
         of_bytes = relaxed(pattern)
         found += escaped(literals(pattern)) if of_bytes is None else [of_bytes]
     return [expression.encode() for expression in dict.fromkeys(found)]
-
-
-def _place(expressions: Sequence[bytes], release: str) -> Path | None:
-    """Where the tables of these expressions are kept."""
-    digest = hashlib.sha256(release.encode() + b"\n" + b"\n".join(expressions)).hexdigest()
-    try:
-        top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no home directory
-        return None
-    return top / "trainwreck" / f"patterns-{digest[:32]}.bin"
-
-
-def _kept(place: Path | None) -> bytes | None:
-    """The tables that were kept; None where there are none, or they are damaged."""
-    if place is None:
-        return None
-    try:
-        found = place.read_bytes()
-    except OSError:
-        return None
-    digest, packed = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:]
-    # The library takes damaged tables without a word.
-    return packed if hashlib.sha256(packed).digest() == digest else None
-
-
-def _keep(place: Path | None, packed: bytes) -> None:
-    if place is None:
-        return
-    with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(hashlib.sha256(packed).digest() + packed)
-        Path(file.name).replace(place)

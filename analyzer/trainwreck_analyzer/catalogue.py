@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from trainwreck_analyzer.literals import blind_to_digits
+import msgspec
+
+from trainwreck_analyzer import derived
+from trainwreck_analyzer.literals import blind_to_digits, literals
 from trainwreck_analyzer.relaxed import over_shapes
 from trainwreck_analyzer.scan import Index
 from trainwreck_analyzer.signature import BUILT_IN, Signature, load
@@ -35,16 +39,24 @@ class Possible:
 
 
 class Catalogue:
-    """Every signature, found by line or by kind of fact."""
+    """Every signature, found by line or by kind of fact.
 
-    def __init__(self, signatures: dict[str, Signature]) -> None:
+    Args:
+        signatures: By id.
+        known: Literals of their patterns, as far as they were worked out before.
+    """
+
+    def __init__(
+        self, signatures: dict[str, Signature], known: dict[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.signatures = signatures
         self._patterns = [(s, pattern) for s in signatures.values() for pattern in s.logs]
         self._compiled: dict[int, re.Pattern[str]] = {}
         self._compiled_over_shapes: dict[int, re.Pattern[str]] = {}
         self._index = Index()
         for key, (_, pattern) in enumerate(self._patterns):
-            self._index.add(pattern, key)
+            for literal in (known or {}).get(pattern) or literals(pattern):
+                self._index.add_literal(literal, key)
         self._of_kind: dict[str, tuple[Signature, ...]] = {}
 
     @property
@@ -116,10 +128,27 @@ class Catalogue:
         return known
 
 
+class _Kept(msgspec.Struct):
+    """The shipped signatures as they are kept: checked, and their literals found."""
+
+    signatures: list[Signature]
+    literals: dict[str, tuple[str, ...]]
+
+
 @cache
 def built_in() -> Catalogue:
     """The catalogue that is shipped."""
-    return Catalogue(load(BUILT_IN))
+    code = Path(__file__).parent
+    files = [*code.glob("*.py"), code / "causes.csv", *BUILT_IN.rglob("*.toml")]
+    place = derived.place("catalogue", derived.files_key([f for f in files if f.exists()]))
+    if (body := derived.kept(place)) is not None:
+        with suppress(msgspec.MsgspecError):
+            kept = msgspec.msgpack.decode(body, type=_Kept)
+            return Catalogue({s.id: s for s in kept.signatures}, kept.literals)
+    signatures = load(BUILT_IN)
+    found = {pattern: literals(pattern) for s in signatures.values() for pattern in s.logs}
+    derived.keep(place, msgspec.msgpack.encode(_Kept(list(signatures.values()), found)))
+    return Catalogue(signatures, found)
 
 
 def from_folder(folder: Path) -> Catalogue:

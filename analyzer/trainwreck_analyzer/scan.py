@@ -14,7 +14,7 @@ from functools import cache
 from typing import Generic, Protocol, TypeVar
 
 from trainwreck_analyzer.kernel.gate import gate
-from trainwreck_analyzer.literals import literals, shape
+from trainwreck_analyzer.literals import shape
 
 _SAME_DIGITS = bytes(ord("0") if chr(code).isdigit() else code for code in range(128)) + bytes(
     range(128, 256)
@@ -283,15 +283,6 @@ class Index:
     def __init__(self) -> None:
         self._keys: dict[str, list[int]] = defaultdict(list)
         self._by_triple: dict[str, list[str]] = {}
-
-    def add(self, pattern: str, key: int) -> None:
-        """Enters a pattern under a number.
-
-        Raises:
-            ValueError: The pattern has no literal.
-        """
-        for literal in literals(pattern):
-            self.add_literal(literal, key)
 
     def add_literal(self, literal: str, key: int) -> None:
         """Enters a literal of at least three characters under a number."""
