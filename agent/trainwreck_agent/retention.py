@@ -3,13 +3,16 @@
 A span goes as a whole where no row of it may stay; its marker goes now, and its rows with it; its
 files go with the next ``cleaning.clean``, when no query reads them any more. Where a limit cuts a
 span, it is written again without what must go, as soon as that is a good part of it: no row goes
-before its time, and none stays longer than an eighth of a span beyond it.
+before its time, and none stays longer than an eighth of a span beyond it. A clock that leaps ahead
+costs a day of rows each time this runs, not everything.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
+from contextlib import suppress
 
 import duckdb
 
@@ -28,7 +31,7 @@ BYTES_SHARE = 4
 def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> list[Span]:
     """Delete rows that are too old or too many; the spans that went. 0: no such limit."""
     spans = seal.in_force(layout.spans())
-    limit_us = now_us - int(retain_days * DAY_US) if retain_days else 0
+    limit_us = _limit_us(layout, retain_days, now_us) if retain_days else 0
     sizes = {span: cleaning.size_bytes(layout, span) for span in spans}
     left_bytes = sum(sizes.values()) + _unsealed_bytes(layout)
     windows = pins.windows(layout)
@@ -58,6 +61,18 @@ def retain(layout: Layout, retain_days: float, max_bytes: int, now_us: int) -> l
         left_bytes -= int(sizes[span] * share)
     layout.sync_folder(layout.sealed)
     return gone
+
+
+def _limit_us(layout: Layout, retain_days: float, now_us: int) -> int:
+    """The time before which rows go: at most a day later than when this was asked before."""
+    limit_us = now_us - int(retain_days * DAY_US)
+    path = layout.state / "retained"
+    with suppress(OSError, ValueError):  # asked for the first time
+        limit_us = min(limit_us, int(path.read_text()) + DAY_US)
+    beside = layout.state / f"retained.{os.getpid()}"
+    beside.write_text(str(limit_us))
+    beside.replace(path)
+    return limit_us
 
 
 def excess_bytes(layout: Layout, max_bytes: int) -> int:

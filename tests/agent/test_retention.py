@@ -86,6 +86,18 @@ def test_age_is_exact_to_an_eighth_of_a_span(
     assert all(limit_h - 3 <= hour for hour in left)
 
 
+def test_a_clock_that_leaps_years_ahead_costs_a_day_each_time(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_us = START_US + 48 * HOUR_US
+    retention.retain(layout, 2, 0, now_us)
+    assert shown(layout, monkeypatch)[0] == 0.0
+    retention.retain(layout, 2, 0, now_us + 10 * 365 * 24 * HOUR_US)
+    assert shown(layout, monkeypatch)[0] == 24.0
+    retention.retain(layout, 2, 0, now_us)  # set right again
+    assert shown(layout, monkeypatch)[0] == 24.0
+
+
 def test_rows_are_seen_once_while_a_span_is_written_again(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trainwreck_analyzer.causes import DOMAINS, causes
 from trainwreck_analyzer.errors import SignatureError
-from trainwreck_analyzer.scan import literals
+from trainwreck_analyzer.literals import literals
 from trainwreck_analyzer.signature import check, load, load_file, matches, slow
 
 ALL = load()
