@@ -8,7 +8,7 @@ _FRAMEWORKS = (
     ("megatron", re.compile(r"megatron|number of parameters on \(tensor, pipeline\)", re.I)),
     ("nemo", re.compile(r"\bNeMo\b|nemo_logging", re.ASCII)),
     ("deepspeed", re.compile(r"deepspeed|\[stage_?[123]", re.I)),
-    ("torchtitan", re.compile(r"torchtitan", re.I)),
+    ("torchtitan", re.compile(r"torchtitan|\[titan\]", re.I)),
     ("lightning", re.compile(r"pytorch_lightning|lightning\.pytorch|lightning/fabric", re.I)),
     ("transformers", re.compile(r"transformers/trainer|'train_runtime'|\*{5} Running training")),
     ("jax", re.compile(r"\bjax(?:lib)?\b|XlaRuntimeError", re.ASCII)),

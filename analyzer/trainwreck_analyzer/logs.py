@@ -18,7 +18,7 @@ from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel_lines import KernelLines
 from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
-from trainwreck_analyzer.ranks import rank, rank_of_file, rank_of_table
+from trainwreck_analyzer.ranks import process_of_rank, rank, rank_of_file, rank_of_table
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines
 from trainwreck_analyzer.series import Layout
@@ -204,6 +204,8 @@ class _Reader:
                 of_table = rank_of_table(text, before)
                 if of_table is not None:
                     fields["rank"] = str(of_table)
+                if pid := process_of_rank(text):
+                    fields["pid"] = pid
             self._add(hit.signature.id, text, number, stamp, hit, fields)
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:

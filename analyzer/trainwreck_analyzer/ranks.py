@@ -10,11 +10,13 @@ _RANK = re.compile(
     r"|^\[default(?P<b>\d{1,4})\]:"
     r"|^\s{0,3}(?P<c>\d{1,5}): "
     r"|\b(?:global_)?[Rr]ank[ =:]{1,2}(?P<d>\d{1,6})\b"
-    r"|^\[(?P<e>\d{1,5})\]:? ",
+    r"|^\[(?P<e>\d{1,5})\]:? "
+    r"|^\[\d{1,5},(?P<f>\d{1,6})\]<std(?:out|err)>",
     re.ASCII,
 )
 _EXIT_CODE = re.compile(r"\s{1,8}exitcode {1,8}: ", re.ASCII)
 _TABLE_RANK = re.compile(r"\s{1,8}rank {1,8}: (\d{1,6}) \(local_rank: ", re.ASCII)
+_PROCESS = re.compile(r"[Rr]ank \d{1,6} (?:\(PID |with PID )(\d{1,10})\b", re.ASCII)
 _FILE = re.compile(
     r"(?:rank|worker|task|attempt_\d+/)[-_.]?(?P<rank>\d{1,6})(?:\D|$)", re.IGNORECASE
 )
@@ -41,6 +43,12 @@ def rank_of_table(line: str, before: Sequence[str]) -> int | None:
         return None
     found = next((m for text in before if (m := _TABLE_RANK.match(text))), None)
     return int(found[1]) if found else None
+
+
+def process_of_rank(line: str) -> str | None:
+    """The process id that a launcher (Open MPI, Composer) gives with a rank."""
+    found = _PROCESS.search(line)
+    return found[1] if found else None
 
 
 def rank_of_file(name: str) -> int | None:

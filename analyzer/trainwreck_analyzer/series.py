@@ -28,7 +28,7 @@ _STEP = re.compile(
     re.ASCII,
 )
 _LOSS = re.compile(
-    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step|/tok(?:en)?)?"
+    r"(?:\b|_)(?:lm[_ ]|train(?:ing)?[_/ ])?(?:[Ll]oss|LOSS)(?:_step|/tok(?:en)?|/train/total)?"
     r"(?:\s?\([^)]{0,20}\))?" + _SEPARATOR + _NUMBER + r"(?![\w.])",
     re.ASCII,
 )

@@ -34,6 +34,10 @@ def test_verdict(story: Path) -> None:
     verdict = incidents[0].verdict
     if "rank" in expected:
         assert verdict.component.rank == expected["rank"]
+    if "framework" in expected:
+        assert incidents[0].run.framework == expected["framework"]
+    if "last_step" in expected:
+        assert incidents[0].run.last_step == expected["last_step"]
     if "pci" in expected:
         assert verdict.component.pci == expected["pci"]
     if "among_first_three" in expected:
@@ -54,7 +58,7 @@ def test_the_document_keeps_the_contract(story: Path) -> None:
             for item in hypothesis.evidence:
                 assert item.source is not None
                 assert item.line is not None
-                lines = Path(item.source).read_text().split("\n")
+                lines = Path(item.source).read_bytes().decode().split("\n")  # a bar has its \r
                 assert item.text in lines[item.line - 1]
     assert from_json(to_json(diagnosis)) == diagnosis
 
