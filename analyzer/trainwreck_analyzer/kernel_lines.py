@@ -1,11 +1,13 @@
-"""The kernel's lines of one log, kernel log or not: dated as they are read, understood at the end.
+"""The kernel's lines of one log, kernel log or not: dated and understood as they are read.
 
-One pass: standard input and pipes give what they hold only once.
+One pass: standard input and pipes give what they hold only once. However long the log, what is kept
+of one kind of event is bounded: the first ones and the latest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from trainwreck_analyzer import kernel, source
@@ -14,25 +16,35 @@ from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES
 from trainwreck_analyzer.scan import Lines
 
+MOST_PER_KIND = 5000
+"""Events of one kind that are kept from the beginning of a log, and as many from its end."""
+
 
 class KernelLines:
     """Takes kernel lines apart as they come.
 
     Args:
+        source: The log's path, for the facts.
         head: The beginning of the log.
         latest: When the file was changed last; None where that is not known.
     """
 
-    def __init__(self, head: str, first: datetime | None, latest: datetime | None) -> None:
+    def __init__(
+        self, source: str, head: str, first: datetime | None, latest: datetime | None
+    ) -> None:
         self._every = kernel.needs_every_line(head)
         self._block = self._shown = 0
         self.boot = Boot()
         year = (first or latest or datetime.now(UTC)).year
         self._clock = kernel.KernelClock(year=year, latest=latest)
-        self._lines: list[tuple[int, str, kernel.Split]] = []
+        self._folded = kernel.Folded(source)
+        self._any = False
+        self._facts: list[Fact] = []
+        self._count: Counter[str] = Counter()
+        self._latest: dict[str, deque[Fact]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return self._any
 
     def read(self, lines: Lines, index: int, first: int) -> kernel.Split | None:
         """A line of a block taken apart; kept is what means something.
@@ -54,10 +66,21 @@ class KernelLines:
         if parts.monotonic_s is not None:
             self.boot.saw(parts.monotonic_s)
             self.boot.feed(parts.text, parts.monotonic_s)
-        if kernel.decode(parts.text) is not None:
-            self._lines.append((number, source.text(raw), parts))
+        found = kernel.decode(parts.text)
+        if found is not None:
+            self._any = True
+            self._keep(self._folded.feed(found, source.text(raw), number, parts))
         return parts
 
-    def facts(self, source: str) -> Iterator[Fact]:
-        """What they say."""
-        return kernel.facts_of(self._lines, source)
+    def _keep(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            self._count[fact.kind] += 1
+            if self._count[fact.kind] <= MOST_PER_KIND:
+                self._facts.append(fact)
+            else:
+                self._latest.setdefault(fact.kind, deque(maxlen=MOST_PER_KIND)).append(fact)
+
+    def finish(self) -> list[Fact]:
+        """What they say, all lines read."""
+        self._keep(self._folded.finish())
+        return [*self._facts, *(fact for some in self._latest.values() for fact in some)]

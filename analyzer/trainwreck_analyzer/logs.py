@@ -5,7 +5,7 @@ A file is read in blocks; only lines whose shape means something are looked at.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,10 @@ from trainwreck_analyzer.stepping import StepLine, Steps
 from trainwreck_analyzer.verdict import Component, Input, InputKind
 
 MOST_FACTS_PER_KIND = 200
+"""Of one kind that many are kept from the beginning of a log, and the latest ones beside them."""
+_LATEST_PER_KIND = 50
+_LATEST_PER_BLOCK = 3
+"""Of lines that only repeat a kind, these last ones of each block are looked at."""
 MOST_STARTS = 1000
 _LONGEST_NEIGHBOUR_BYTES = 5000
 LONGEST_TEXT_CHARACTERS = 2000
@@ -69,6 +73,7 @@ class _Reader:
         self._lines = 0
         self._unparsed = 0
         self._kept: Counter[str] = Counter()
+        self._latest: dict[str, deque[Fact]] = {}
         self._dated: dict[bytes, bool] = {}
         self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
@@ -96,6 +101,7 @@ class _Reader:
             self._read(self._held)
         reading = self._reading
         reading.steps = list(self._steps.read(self._clock.time))
+        reading.facts += [fact for some in self._latest.values() for fact in some]
         if self._kernel:
             self._add_kernel_facts(self._kernel)
         first, last = self._clock.first, self._clock.last
@@ -129,6 +135,7 @@ class _Reader:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
         kept, steps = self._kept, self._steps
+        repeats: dict[tuple[str, ...], deque[tuple[int, Look]]] = {}
         for index, look in self._scanner.matter(lines):
             if look.only_step and look.step is not None:
                 steps.seen += 1
@@ -137,9 +144,14 @@ class _Reader:
                 else:
                     self._skipped = index, look.step
             elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.says):
-                continue
+                if look.says not in repeats:
+                    repeats[look.says] = deque(maxlen=_LATEST_PER_BLOCK)
+                repeats[look.says].append((index, look))
             elif b"\x00" not in lines.raw[index]:
                 self._line(lines, index, first, look)
+        for index, look in (one for some in repeats.values() for one in some):
+            if b"\x00" not in lines.raw[index]:
+                self._line(lines, index, first, look, latest=True)
         if self._skipped is not None:
             index, layout = self._skipped
             line = self._step_line(lines, index, first + lines.number(index), layout)
@@ -157,9 +169,11 @@ class _Reader:
         reading.job = about.job(head)
         reading.stated_shift_s = self._clock.stated_shift_s(head)
         first = self._clock.first.time if self._clock.first else None
-        self._kernel = KernelLines(head, first, self._changed)
+        self._kernel = KernelLines(str(self._path), head, first, self._changed)
 
-    def _line(self, lines: Lines, index: int, first: int, look: Look) -> None:
+    def _line(
+        self, lines: Lines, index: int, first: int, look: Look, *, latest: bool = False
+    ) -> None:
         number = first + lines.number(index)
         parts = None
         if self._kernel is not None and (look.kernel or look.boot or self._clock.whole):
@@ -172,9 +186,9 @@ class _Reader:
             self._traceback(lines, index, number)
             return
         hits: list[Hit] = []
-        if any(self._kept[kind] < MOST_FACTS_PER_KIND for kind in look.says):
+        if latest or any(self._kept[kind] < MOST_FACTS_PER_KIND for kind in look.says):
             found = self._catalogue.hits(plain, look.patterns)
-            hits = [h for h in found if self._kept[h.signature.id] < MOST_FACTS_PER_KIND]
+            hits = [h for h in found if latest or self._kept[h.signature.id] < MOST_FACTS_PER_KIND]
         if look.step is not None:
             self._step(lines, index, number, look.step)
         if hits:
@@ -270,8 +284,6 @@ class _Reader:
         hit: Hit | None,
         fields: dict[str, str] | None = None,
     ) -> None:
-        if self._kept[kind] >= MOST_FACTS_PER_KIND:
-            return
         self._kept[kind] += 1
         said = (hit.fields if hit else {}) | (fields or {})
         component = Component(
@@ -281,20 +293,22 @@ class _Reader:
             rank=_first(_whole(said.get("rank")), rank(text), self._reading.rank),
             device=said.get("device"),
         )
-        self._reading.facts.append(
-            Fact(
-                kind,
-                text.rstrip("\r\n")[:LONGEST_TEXT_CHARACTERS],
-                "log",
-                stamp.time if stamp else None,
-                str(self._path),
-                number,
-                order=self._base_order + number,
-                component=component,
-                fields=said,
-                zoned=stamp is None or stamp.zoned,
-            )
+        fact = Fact(
+            kind,
+            text.rstrip("\r\n")[:LONGEST_TEXT_CHARACTERS],
+            "log",
+            stamp.time if stamp else None,
+            str(self._path),
+            number,
+            order=self._base_order + number,
+            component=component,
+            fields=said,
+            zoned=stamp is None or stamp.zoned,
         )
+        if self._kept[kind] <= MOST_FACTS_PER_KIND:
+            self._reading.facts.append(fact)
+        else:
+            self._latest.setdefault(kind, deque(maxlen=_LATEST_PER_KIND)).append(fact)
 
     def _names(self, fact: Fact) -> bool:
         """Whether a fact of the catalogue may stand beside what the kernel's decoder said."""
@@ -304,8 +318,7 @@ class _Reader:
     def _add_kernel_facts(self, lines: KernelLines) -> None:
         reading = self._reading
         found = [
-            replace(fact, order=self._base_order + (fact.line or 0))
-            for fact in lines.facts(str(self._path))
+            replace(fact, order=self._base_order + (fact.line or 0)) for fact in lines.finish()
         ]
         taken = {f.line for f in found}
         reading.facts = [f for f in reading.facts if f.line not in taken or self._names(f)] + found

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainwreck_analyzer import logs, series, source, tracebacks
+from trainwreck_analyzer import kernel_lines, logs, series, source, tracebacks
 from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.diagnose import diagnose
@@ -195,3 +195,36 @@ def test_a_traceback_that_its_logger_says_may_be_ignored_is_no_incident(
     path = tmp_path / "train.log"
     path.write_text(told + "".join(f"line {n} of many\n" * 3 for n in range(lines)) + told)
     assert diagnose([path]).incidents == ()
+
+
+def test_the_end_of_a_log_is_heard_however_often_it_was_said_before(tmp_path: Path) -> None:
+    """The first of a kind are kept, and the last: a run that retries a thousand times dies once."""
+    log = tmp_path / "train.log"
+    retried = (
+        'Traceback (most recent call last):\n  File "/job/data.py", line 9, in get\nOSError: 5'
+    )
+    lines = []
+    for step in range(1, 1001):
+        lines += [f"2026-11-20 10:00:00 INFO step {step} loss 2.1", *retried.split("\n")]
+        lines.append("NCCL WARN Call to connect returned Connection refused, retrying")
+    lines += ["Traceback (most recent call last):", '  File "/job/train.py", line 5, in <module>']
+    lines += ["KeyError: 'mask'", "ncclRemoteError: Connection refused by the last peer"]
+    log.write_text("\n".join(lines) + "\n")
+    reading = logs.read(log, built_in())
+    told = {fact.line for fact in reading.facts}
+    assert len(lines) - 1 in told
+    assert len(lines) in told
+    assert 4 in told
+    assert len(reading.facts) < 2000
+
+
+def test_a_kernel_log_full_of_faults_keeps_the_first_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_lines, "MOST_PER_KIND", 50)
+    line = "[{n}.000000] NVRM: Xid (PCI:0000:9b:00): 13, pid={n}, name=python, Graphics Exception"
+    log = tmp_path / "dmesg.txt"
+    log.write_text("".join(line.format(n=n) + "\n" for n in range(10, 4010, 10)))
+    reading = logs.read(log, built_in())
+    told = sorted(f.line for f in reading.facts if f.kind == "xid_13" and f.line)
+    assert (len(told), told[0], told[-1]) == (100, 1, 400)

@@ -11,20 +11,20 @@ from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.parts import Split
 from trainwreck_analyzer.kernel.prefix import split
 from trainwreck_analyzer.kernel.read import (
+    Folded,
     KernelClock,
     facts,
-    facts_of,
     looks_like_kernel,
     needs_every_line,
 )
 
 __all__ = [
     "Decoded",
+    "Folded",
     "KernelClock",
     "Split",
     "decode",
     "facts",
-    "facts_of",
     "looks_like_kernel",
     "needs_every_line",
     "split",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.kernel.conclusions import Conclusions
 from trainwreck_analyzer.kernel.decode import decode
+from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.fold import Fold
 from trainwreck_analyzer.kernel.parts import LINE_LIMIT, Split
 from trainwreck_analyzer.kernel.prefix import split
@@ -36,32 +37,45 @@ def facts(
         host: For logs whose lines do not name one.
     """
     clock = KernelClock(zone=zone, year=year, boot_time=boot_time)
-    split_lines = ((number, raw, clock.read(raw)) for number, raw in enumerate(lines, 1))
-    yield from facts_of(split_lines, source, host=host)
-
-
-def facts_of(
-    lines: Iterable[tuple[int, str, Split]], source: str, *, host: str | None = None
-) -> Iterator[Fact]:
-    """What lines say that a ``KernelClock`` has taken apart; each with its number and its text."""
-    fold = Fold(source)
-    conclusions = Conclusions()
-    for number, raw, parts in lines:
+    folded = Folded(source, host=host)
+    for number, raw in enumerate(lines, 1):
+        parts = clock.read(raw)
         found = decode(parts.text)
-        if found is None:
-            continue
-        for fact in fold.feed(
+        if found is not None:
+            yield from folded.feed(found, raw, number, parts)
+    yield from folded.finish()
+
+
+class Folded:
+    """The events of a log whose lines a ``KernelClock`` has taken apart, as each is complete.
+
+    Args:
+        source: The log's path, for the facts.
+        host: For logs whose lines do not name one.
+    """
+
+    def __init__(self, source: str, *, host: str | None = None) -> None:
+        self._host = host
+        self._fold = Fold(source)
+        self._conclusions = Conclusions()
+
+    def feed(self, found: Decoded, raw: str, number: int, parts: Split) -> Iterator[Fact]:
+        """What is complete now that this line has come."""
+        for fact in self._fold.feed(
             found,
             raw.rstrip("\r\n")[: LINE_LIMIT * 4],
             number,
             time=parts.time,
             monotonic_s=parts.monotonic_s,
-            host=parts.host or host,
+            host=parts.host or self._host,
             zoned=parts.zoned,
         ):
-            yield from conclusions.of(fact)
-    for fact in fold.finish():
-        yield from conclusions.of(fact)
+            yield from self._conclusions.of(fact)
+
+    def finish(self) -> Iterator[Fact]:
+        """What is still open at the end."""
+        for fact in self._fold.finish():
+            yield from self._conclusions.of(fact)
 
 
 class KernelClock:
