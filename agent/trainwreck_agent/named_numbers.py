@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-_LINE = re.compile(rb"([A-Za-z_()0-9]{1,64}):?[ \t]+[0-9]{1,18}(?: kB)?\Z")
+_LINE = re.compile(rb"([A-Za-z_()0-9]{1,64})(?::\s*|\s+)[0-9]{1,18}(?:\s+kB)?\s*\Z")
+"""Just what ``_take`` accepts: what is found does not depend on what was read before."""
 
 
 class NamedNumbers:
@@ -59,7 +60,7 @@ class NamedNumbers:
             words = line[length:].split()
             if line[:length] != prefix or not words or len(words[0]) > 18:
                 return None
-            if not words[0].isdigit():
+            if not words[0].isdigit() or (len(words) > 1 and words[1:] != [b"kB"]):
                 return None
             value = int(words[0]) if len(words) == 1 else int(words[0]) << 10
             found[slot] = value + (found[slot] or 0)
