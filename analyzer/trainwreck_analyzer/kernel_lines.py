@@ -6,12 +6,12 @@ of one kind of event is bounded: the first ones and the latest.
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from trainwreck_analyzer import kernel, source
 from trainwreck_analyzer.boot import Boot
+from trainwreck_analyzer.both_ends import BothEnds
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES
 from trainwreck_analyzer.scan import Lines
@@ -39,9 +39,7 @@ class KernelLines:
         self._clock = kernel.KernelClock(year=year, latest=latest)
         self._folded = kernel.Folded(source)
         self._any = False
-        self._facts: list[Fact] = []
-        self._count: Counter[str] = Counter()
-        self._latest: dict[str, deque[Fact]] = {}
+        self._facts = BothEnds(MOST_PER_KIND, MOST_PER_KIND)
 
     def __bool__(self) -> bool:
         return self._any
@@ -74,13 +72,9 @@ class KernelLines:
 
     def _keep(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
-            self._count[fact.kind] += 1
-            if self._count[fact.kind] <= MOST_PER_KIND:
-                self._facts.append(fact)
-            else:
-                self._latest.setdefault(fact.kind, deque(maxlen=MOST_PER_KIND)).append(fact)
+            self._facts.add(fact)
 
     def finish(self) -> list[Fact]:
         """What they say, all lines read."""
         self._keep(self._folded.finish())
-        return [*self._facts, *(fact for some in self._latest.values() for fact in some)]
+        return self._facts.facts()

@@ -5,13 +5,14 @@ A file is read in blocks; only lines whose shape means something are looked at.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trainwreck_analyzer import about, kernel, source, tracebacks
+from trainwreck_analyzer.both_ends import BothEnds
 from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
 from trainwreck_analyzer.clock import Stamp
 from trainwreck_analyzer.fact import Fact
@@ -72,8 +73,7 @@ class _Reader:
         """The last lines of the block before: a traceback may be the first of a block."""
         self._lines = 0
         self._unparsed = 0
-        self._kept: Counter[str] = Counter()
-        self._latest: dict[str, deque[Fact]] = {}
+        self._facts = BothEnds(MOST_FACTS_PER_KIND, _LATEST_PER_KIND)
         self._dated: dict[bytes, bool] = {}
         self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
@@ -101,7 +101,7 @@ class _Reader:
             self._read(self._held)
         reading = self._reading
         reading.steps = list(self._steps.read(self._clock.time))
-        reading.facts += [fact for some in self._latest.values() for fact in some]
+        reading.facts = self._facts.facts()
         if self._kernel:
             self._add_kernel_facts(self._kernel)
         first, last = self._clock.first, self._clock.last
@@ -134,7 +134,7 @@ class _Reader:
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
         first = self._lines + 1
-        kept, steps = self._kept, self._steps
+        full, steps = self._facts.full, self._steps
         repeats: dict[tuple[str, ...], deque[tuple[int, Look]]] = {}
         for index, look in self._scanner.matter(lines):
             if look.only_step and look.step is not None:
@@ -143,7 +143,7 @@ class _Reader:
                     self._step(lines, index, first + lines.number(index), look.step)
                 else:
                     self._skipped = index, look.step
-            elif look.only_says and all(kept[k] >= MOST_FACTS_PER_KIND for k in look.says):
+            elif look.only_says and all(full(k) for k in look.says):
                 if look.says not in repeats:
                     repeats[look.says] = deque(maxlen=_LATEST_PER_BLOCK)
                 repeats[look.says].append((index, look))
@@ -186,9 +186,9 @@ class _Reader:
             self._traceback(lines, index, number)
             return
         hits: list[Hit] = []
-        if latest or any(self._kept[kind] < MOST_FACTS_PER_KIND for kind in look.says):
+        if latest or not all(self._facts.full(kind) for kind in look.says):
             found = self._catalogue.hits(plain, look.patterns)
-            hits = [h for h in found if latest or self._kept[h.signature.id] < MOST_FACTS_PER_KIND]
+            hits = [h for h in found if latest or not self._facts.full(h.signature.id)]
         if look.step is not None:
             self._step(lines, index, number, look.step)
         if hits:
@@ -284,7 +284,6 @@ class _Reader:
         hit: Hit | None,
         fields: dict[str, str] | None = None,
     ) -> None:
-        self._kept[kind] += 1
         said = (hit.fields if hit else {}) | (fields or {})
         component = Component(
             host=said.get("host"),
@@ -305,10 +304,7 @@ class _Reader:
             fields=said,
             zoned=stamp is None or stamp.zoned,
         )
-        if self._kept[kind] <= MOST_FACTS_PER_KIND:
-            self._reading.facts.append(fact)
-        else:
-            self._latest.setdefault(kind, deque(maxlen=_LATEST_PER_KIND)).append(fact)
+        self._facts.add(fact)
 
     def _names(self, fact: Fact) -> bool:
         """Whether a fact of the catalogue may stand beside what the kernel's decoder said."""

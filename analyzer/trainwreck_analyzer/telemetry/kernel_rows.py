@@ -46,10 +46,7 @@ def find(recording: Recording) -> Iterator[Fact]:
         number = int(pid) if pid.isdigit() else None
         if signals and not recording.may_be_ours(row["host"], number, signals, row["ts"]):
             continue
-        rank = None if number is None else recording.rank_of_pid.get((row["host"], number))
-        component = replace(decoded.component, host=row["host"])
-        if rank is not None:
-            component = replace(component, rank=rank)
+        component = recording.component_of(decoded, row["host"])
         one = Fact(
             kind=decoded.kind,
             text=row["text"],

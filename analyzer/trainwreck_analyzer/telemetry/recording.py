@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import duckdb
 
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.kernel import Decoded
 from trainwreck_analyzer.telemetry.window import Window
 from trainwreck_analyzer.verdict import Component, EvidenceKind
 
@@ -161,6 +163,13 @@ class Recording:
         if found is None or found[0]["low"] != found[0]["high"]:
             return None
         return found if found[0]["ts"] < at < found[0]["last"] else None
+
+    def component_of(self, decoded: Decoded, host: str) -> Component:
+        """What a kernel's line names on a host, with the rank of the process it names."""
+        component = replace(decoded.component, host=host)
+        pid = decoded.fields.get("pid", "")
+        rank = self.rank_of_pid.get((host, int(pid))) if pid.isdigit() else None
+        return component if rank is None else replace(component, rank=rank)
 
     @cached_property
     def rank_of_pid(self) -> dict[tuple[str, int], int]:

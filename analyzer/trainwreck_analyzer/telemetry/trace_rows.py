@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from trainwreck_analyzer import kernel
@@ -83,10 +82,6 @@ def _fact(recording: Recording, row: Row) -> Fact | None:
     decoded = kernel.decode(line) if line else None
     if decoded is None:
         return None
-    pid = decoded.fields.get("pid", "")
-    component = replace(decoded.component, host=row["host"])
-    if pid.isdigit() and (rank := recording.rank_of_pid.get((row["host"], int(pid)))) is not None:
-        component = replace(component, rank=rank)
     return Fact(
         kind=decoded.kind,
         text=row["text"],
@@ -97,7 +92,7 @@ def _fact(recording: Recording, row: Row) -> Fact | None:
             f" WHERE host = {literal(row['host'])} AND event = {literal(row['event'])}"
             f" AND monotonic_us = {row['monotonic_us']} AND {recording.during}"
         ),
-        component=component,
+        component=recording.component_of(decoded, row["host"]),
         fields={**decoded.fields, "severity": decoded.severity, "event": row["event"]},
     )
 
