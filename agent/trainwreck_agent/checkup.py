@@ -92,8 +92,16 @@ def look(directory: Path, host_root: str = "/") -> Report:
 
 
 def to_json(report: Report) -> str:
-    """The report as one JSON document."""
-    return json.dumps(asdict(report), indent=1)
+    """The report as one JSON document; a signal's entry and what becomes of it are one object."""
+    document = asdict(report)
+    document["catalogue"] = [_flat(outcome) for outcome in report.catalogue]
+    return json.dumps(document, indent=1)
+
+
+def _flat(outcome: Outcome) -> dict[str, Any]:
+    entry = asdict(outcome.entry)
+    del entry["why"]  # is the detail where it counts
+    return entry | {"status": outcome.status, "detail": outcome.detail}
 
 
 def _probe(host: Host) -> list[Signal]:

@@ -45,12 +45,7 @@ class Outcome:
     machine; ``detail`` says why).
     """
 
-    section: str
-    row: str
-    unit: str
-    source: str
-    columns: tuple[str, ...]
-    by: str
+    entry: Entry
     status: str
     detail: str | None
 
@@ -77,10 +72,7 @@ def outcomes(
     """
     for entry in entries():
         status, detail = _outcome(entry, health, filled)
-        yield Outcome(
-            entry.section, entry.row, entry.unit, entry.source, entry.columns, entry.by, status,
-            detail,
-        )  # fmt: skip
+        yield Outcome(entry, status, detail)
 
 
 def _outcome(

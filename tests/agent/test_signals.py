@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -110,9 +111,11 @@ def test_what_becomes_of_a_signal(
 def test_the_doctor_tells_of_every_signal(tmp_path: Path) -> None:
     report = checkup.look(tmp_path / "nothing")
     assert len(report.catalogue) == len(ENTRIES)
-    by_row = {(o.section, o.row): o for o in report.catalogue}
+    by_row = {(o.entry.section, o.entry.row): o for o in report.catalogue}
     assert by_row["B.6", "Utilization"].status == "recorded"
     assert by_row["B.1", "Power smoothing"].status == "left out"
     for outcome in report.catalogue:
         assert outcome.status == "recorded" or outcome.detail, outcome
-    assert '"catalogue": [' in checkup.to_json(report)
+    told = json.loads(checkup.to_json(report))["catalogue"]
+    keys = ["section", "row", "unit", "source", "columns", "by", "status", "detail"]
+    assert [list(one) for one in told] == [keys] * len(ENTRIES)

@@ -58,14 +58,15 @@ def show_signals(report: Report) -> None:
     before = ""
     for one in report.catalogue:
         mark, style = MARKS.get("ok" if one.status == "recorded" else one.status, ("·", "dim"))
-        kept = f"{one.columns[0]} … ({one.unit})" if one.columns else ""
-        if len(one.columns) == 1:
-            kept = f"{one.columns[0]} ({one.unit})"
+        entry = one.entry
+        kept = f"{entry.columns[0]} … ({entry.unit})" if entry.columns else ""
+        if len(entry.columns) == 1:
+            kept = f"{entry.columns[0]} ({entry.unit})"
         told = kept if one.status == "recorded" else f"{one.status}: {one.detail}"
         if one.status == "recorded" and one.detail:
             told += f"; {one.detail}"
         told, before = ("as above" if told == before else told), told
-        table.add_row(Text(mark, style), Text(one.section, "dim"), one.row, Text(told, style))
+        table.add_row(Text(mark, style), Text(entry.section, "dim"), entry.row, Text(told, style))
     console.print(table)
 
 
