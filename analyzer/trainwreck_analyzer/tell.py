@@ -88,7 +88,8 @@ def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[
         why = f"{support.signature.title}: a consequence of {of[:1].lower() + of[1:]}"
         if of.isupper() or of[:3].isupper():
             why = f"{support.signature.title}: a consequence of {of}"
-        found.append(Victim(rank, fact.component.host, fact.text, why))
+        host = fact.component.host
+        found.append(Victim(rank, host, fact.text, why, fact.source, fact.line, fact.sql))
     return tuple(found[:_MOST_VICTIMS])
 
 

@@ -101,6 +101,12 @@ class Victim:
     host: str | None
     text: str
     why: str
+    source: str | None = None
+    """Path of the file, or the data directory."""
+    line: int | None = None
+    """Line number in ``source``, from 1; ``text`` is that line."""
+    sql: str | None = None
+    """For what the recorder saw: a query that returns the rows."""
 
 
 @dataclass(frozen=True, slots=True)

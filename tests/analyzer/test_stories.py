@@ -60,7 +60,24 @@ def test_the_document_keeps_the_contract(story: Path) -> None:
                 assert item.line is not None
                 lines = Path(item.source).read_bytes().decode().split("\n")  # a bar has its \r
                 assert item.text in lines[item.line - 1]
+        for victim in incident.victims:
+            assert victim.source is not None
+            assert victim.line is not None
+            lines = Path(victim.source).read_bytes().decode().split("\n")
+            assert victim.text in lines[victim.line - 1]
+            assert f"{victim.source}:{victim.line}" in to_html(diagnosis)
     assert from_json(to_json(diagnosis)) == diagnosis
+
+
+def test_a_document_without_places_of_victims_is_read() -> None:
+    """An incident that was kept before they were told."""
+    diagnosis = next(d for d in map(run, STORIES) if d.incidents and d.incidents[0].victims)
+    document = json.loads(to_json(diagnosis))
+    for victim in document["incidents"][0]["victims"]:
+        del victim["source"], victim["line"], victim["sql"]
+    (read, *_) = from_json(json.dumps(document)).incidents
+    assert [v.text for v in read.victims] == [v.text for v in diagnosis.incidents[0].victims]
+    assert {v.line for v in read.victims} == {None}
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda p: p.name)

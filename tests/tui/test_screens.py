@@ -298,6 +298,27 @@ async def test_every_victim_can_be_seen_with_whose_victim_it_is(
         assert "number 5" not in lines_of(app)
 
 
+async def test_enter_on_a_victim_opens_the_log_at_its_line(
+    incident: Incident, data: Path, log: Path
+) -> None:
+    loud = (
+        Victim(0, None, "[rank0]: ConnectionResetError", "its peer was gone", str(log), 7),
+        Victim(1, None, "[rank1]: ConnectionResetError", "its peer was gone"),
+    )
+    app = TrainwreckApp([data], [log], Diagnosis((), (replace(incident, victims=loud),)))
+    async with app.run_test(size=(100, 60)) as pilot:
+        await settled(app, pilot, "v")
+        assert "train.log:7" in lines_of(app)
+        options = app.screen.query_one(OptionList)
+        options.highlighted = options.get_option_index("w1")
+        await settled(app, pilot, "enter")
+        assert "points to nothing" in next(iter(app._notifications)).message
+        options.highlighted = options.get_option_index("w0")
+        await settled(app, pilot, "enter")
+        assert isinstance(app.screen, LogScreen)
+        assert app.screen.query_one(LogView).marked == 7
+
+
 async def test_the_weight_of_each_evidence_is_seen_and_repeats_are_folded(
     incident: Incident, data: Path, log: Path
 ) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainwreck_analyzer.causes import causes
-from trainwreck_analyzer.verdict import Diagnosis, Evidence, Incident
+from trainwreck_analyzer.verdict import Diagnosis, Evidence, Incident, Victim
 
 
 @dataclass(slots=True)
@@ -42,6 +42,13 @@ def title(code: str) -> str:
     """The name of a cause for people."""
     found = causes().get(code)
     return found.title if found else code
+
+
+def pointer_of_victim(victim: Victim) -> str:
+    """Where a victim's line stands, short; empty where that is not known."""
+    if victim.source and victim.line is not None and Path(victim.source).is_file():
+        return f"{Path(victim.source).name}:{victim.line}"
+    return "telemetry" if victim.sql else ""
 
 
 def pointer(evidence: Evidence) -> str:

@@ -83,8 +83,11 @@ def _evidence(title: str, items: list[Evidence]) -> Iterator[str]:
     for item in items:
         text = textwrap.shorten(clean(item.text), 3 * WIDTH, placeholder=" …")
         yield from _wrapped(text, "    ", first="  • ")
-        where = f"{item.source}:{item.line}" if item.line is not None else item.source or item.kind
-        yield f"      {clean(where)}"
+        yield f"      {clean(_place(item.source or item.kind, item.line))}"
+
+
+def _place(source: str, line: int | None) -> str:
+    return source if line is None else f"{source}:{line}"
 
 
 def _others(incident: Incident) -> Iterator[str]:
@@ -113,6 +116,8 @@ def _victims(victims: tuple[Victim, ...]) -> Iterator[str]:
         who = f"rank {victim.rank}: " if victim.rank is not None else ""
         yield "  • " + textwrap.shorten(who + clean(victim.text), WIDTH - 4, placeholder=" …")
         yield "      " + textwrap.shorten(clean(victim.why), WIDTH - 6, placeholder=" …")
+        if victim.source:
+            yield f"      {clean(_place(victim.source, victim.line))}"
     if len(victims) > _MOST_VICTIMS:
         yield f"  … and {len(victims) - _MOST_VICTIMS} more"
 

@@ -14,12 +14,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
-from trainwreck_analyzer.verdict import Evidence, Hypothesis, Incident
+from trainwreck_analyzer.verdict import Evidence, Hypothesis, Incident, Victim
 
 from trainwreck_tui import units
 from trainwreck_tui.fold import cut, fold, headless, shortened
 from trainwreck_tui.screen import BaseScreen
-from trainwreck_tui.session import pointer, title
+from trainwreck_tui.session import pointer, pointer_of_victim, title
 from trainwreck_tui.widgets import strength
 from trainwreck_tui.widgets.gauge import confidence
 from trainwreck_tui.widgets.lanes import Lanes
@@ -43,7 +43,8 @@ right. **Unknown** is an answer: there is an incident, and the evidence does not
 
 `+++` decides for the cause, `++` speaks clearly for it, `+` is a hint; `−` speaks against it, `·`
 says again what is said. The number behind is the weight: how much likelier the cause became, as a
-logarithm. **Enter** on evidence opens the log at that line, or runs the query that shows the rows.
+logarithm. **Enter** on evidence or a victim opens the log at that line, or runs the query that
+shows the rows.
 
 `v` shows all victims and repeats, `t` timeline, `l` log, `s` SQL, `y` copies the verdict, `e`
 exports it.
@@ -60,7 +61,7 @@ exports it.
     def __init__(self, incident: Incident) -> None:
         super().__init__()
         self.incident = incident
-        self._evidence: dict[str, Evidence] = {}
+        self._pointers: dict[str, Evidence | Victim] = {}
         self._unfolded = False
 
     def compose(self) -> ComposeResult:
@@ -93,7 +94,7 @@ exports it.
         self.query_one("#headline", Static).update(self._headline())
         options = self.query_one("#why", OptionList)
         kept = options.highlighted
-        self._evidence.clear()
+        self._pointers.clear()
         options.clear_options()
         options.add_options(list(self._options()))
         if kept is not None and kept < options.option_count:
@@ -194,7 +195,7 @@ exports it.
             if evidence in repeats:
                 continue
             key = f"{prefix}{n}"
-            self._evidence[key] = evidence
+            self._pointers[key] = evidence
             style = "" if evidence.supports else self.colour("warning")
             tail = " ".join(filter(None, (pointer(evidence), strength.number(evidence))))
             prompt = self._indented(strength.signs(evidence), headless(evidence.text), style, tail)
@@ -209,7 +210,7 @@ exports it.
         count = len(hypothesis.evidence)
         if count:
             best = max(hypothesis.evidence, key=lambda e: e.weight)
-            self._evidence[f"o{n}"] = best
+            self._pointers[f"o{n}"] = best
             text.append(f"  {headless(shortened(best.text))}", self.colour("quiet"))
         text.truncate(self._width, overflow="ellipsis")
         return Option(text, id=f"o{n}")
@@ -220,34 +221,36 @@ exports it.
             return
         yield self._heading(f"Victims: {units.count(len(victims), 'loud line')}, consequences")
         quiet = self.colour("quiet")
-        for victim in victims[: None if self._unfolded else VICTIMS_SHOWN]:
+        for n, victim in enumerate(victims[: None if self._unfolded else VICTIMS_SHOWN]):
+            self._pointers[f"w{n}"] = victim
             who = f"rank {victim.rank}: " if victim.rank is not None else ""
             words = f"{who}{headless(victim.text)}"
             if self._unfolded:
-                text = self._indented("  ", words, quiet)
+                tail = pointer_of_victim(victim)
+                text = self._indented("  ", words, quiet, tail)
                 text.append_text(Text("\n").append_text(self._indented("    ", victim.why)))
             else:
                 text = Text(f"  {shortened(words)}", quiet)
                 text.truncate(self._width, overflow="ellipsis")
-            yield Option(text)
+            yield Option(text, id=f"w{n}")
         if len(victims) > VICTIMS_SHOWN and not self._unfolded:
             yield Option(Text(f"  and {len(victims) - VICTIMS_SHOWN} more (v)", quiet), id="v2")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Follow the pointer of the evidence, or unfold what is folded."""
+        """Follow the pointer of evidence or a victim, or unfold what is folded."""
         if event.option_id in ("v1", "v2"):
             self.action_unfold()
             return
-        evidence = self._evidence.get(event.option_id or "")
-        if evidence is None:
+        one = self._pointers.get(event.option_id or "")
+        if one is None:
             return
-        source = Path(evidence.source) if evidence.source else None
-        if source is not None and evidence.line is not None and source.is_file():
-            self.trainwreck.open_log(source, evidence.line)
-        elif evidence.sql and self.trainwreck.session.data:
-            self.trainwreck.open_sql(evidence.sql)
+        source = Path(one.source) if one.source else None
+        if source is not None and one.line is not None and source.is_file():
+            self.trainwreck.open_log(source, one.line)
+        elif one.sql and self.trainwreck.session.data:
+            self.trainwreck.open_sql(one.sql)
         else:
-            self.notify("This evidence points to nothing that can be opened here.")
+            self.notify("This line points to nothing that can be opened here.")
 
     def action_timeline(self) -> None:
         """Open the timeline around this incident."""
