@@ -136,6 +136,12 @@ def test_a_zone_is_found_by_the_end_of_one_process(
     assert ("4.0 s slow" in incident.verdict.summary) == (skew_s == -7.0)
 
 
+def test_a_clock_that_is_right_is_not_talked_of(tmp_path: Path) -> None:
+    incident = only(told(tmp_path, train=training(0), journal=journal((KILL, OOM))))
+    assert times(incident)["train"] == KILL + timedelta(seconds=2)
+    assert "Clocks" not in incident.verdict.summary
+
+
 def test_lines_that_name_the_zone_date_those_beside_them(tmp_path: Path) -> None:
     head = f"{KILL + timedelta(hours=2, seconds=-121):%Y-%m-%dT%H:%M:%S}+02:00 job starts\n"
     found = told(tmp_path, train=head + training(+2), journal=journal((KILL, NFS)))

@@ -85,10 +85,13 @@ def _told(alignment: Alignment, *, alone: bool) -> str:
         return ""
     if alignment.by == "alone":
         return "no zone named, taken as UTC"
-    zone = f"UTC{_zone(shift_s - alignment.skew_s)} {how}"
+    zone_s = shift_s - alignment.skew_s
+    zone = f"UTC{_zone(zone_s)} {how}"
     if skew:
         return f"{zone}, {skew}"
-    return f"{zone}, no skew" if alignment.by in ("events", "recorder") else zone
+    if alignment.by in ("events", "recorder"):
+        return f"{zone}, no skew" if round(zone_s / 60) else ""
+    return zone
 
 
 def _how(alignment: Alignment) -> str:
