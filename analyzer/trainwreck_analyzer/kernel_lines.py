@@ -32,7 +32,8 @@ class KernelLines:
     def __init__(
         self, source: str, head: str, first: datetime | None, latest: datetime | None
     ) -> None:
-        self._every = kernel.needs_every_line(head)
+        self._records = kernel.are_records(head)
+        self._every = not self._records and kernel.needs_every_line(head)
         self._block = self._shown = 0
         self.boot = Boot()
         year = (first or latest or datetime.now(UTC)).year
@@ -55,19 +56,20 @@ class KernelLines:
         parts = None
         for place in range(self._shown if self._every else index, index + 1):
             raw = lines.raw[place][:LONGEST_LINE_BYTES]
-            parts = self._feed(first + lines.number(place), raw)
+            record = kernel.journal_record(lines.raw, place) if self._records else None
+            parts = self._feed(first + lines.number(place), raw, record)
         self._shown = index + 1
         return parts
 
-    def _feed(self, number: int, raw: bytes) -> kernel.Split:
-        parts = self._clock.read(source.plain(raw))
+    def _feed(self, number: int, raw: bytes, record: kernel.Split | None) -> kernel.Split:
+        parts = record or self._clock.read(source.plain(raw))
         if parts.monotonic_s is not None:
             self.boot.saw(parts.monotonic_s)
             self.boot.feed(parts.text, parts.monotonic_s)
         found = kernel.decode(parts.text)
         if found is not None:
             self._any = True
-            self._keep(self._folded.feed(found, source.text(raw), number, parts))
+            self._keep(self._folded.feed(found, source.text(kernel.value(raw)), number, parts))
         return parts
 
     def _keep(self, facts: Iterable[Fact]) -> None:

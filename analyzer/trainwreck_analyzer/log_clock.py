@@ -33,7 +33,7 @@ class LogClock:
 
     def begin(self, head: str) -> None:
         """Looks at the beginning of the log."""
-        self.whole = kernel.looks_like_kernel(head)
+        self.whole = kernel.are_records(head) or kernel.looks_like_kernel(head)
 
     def show(self, lines: Lines) -> None:
         """Takes the first and the last time of a block: those of its outer lines that have one."""

@@ -132,7 +132,7 @@ class _Reader:
         else:
             self._clock.show(lines)
         if b"\x00" in block:
-            self._unparsed += sum(1 for line in block.split(b"\n") if b"\x00" in line)
+            self._unparsed += sum(1 for line in block.split(b"\n") if _garbage(line))
         first = self._lines + 1
         full, steps = self._facts.full, self._steps
         repeats: dict[tuple[str, ...], deque[tuple[int, Look]]] = {}
@@ -147,10 +147,10 @@ class _Reader:
                 if look.says not in repeats:
                     repeats[look.says] = deque(maxlen=_LATEST_PER_BLOCK)
                 repeats[look.says].append((index, look))
-            elif b"\x00" not in lines.raw[index]:
+            elif not _garbage(lines.raw[index]):
                 self._line(lines, index, first, look)
         for index, look in (one for some in repeats.values() for one in some):
-            if b"\x00" not in lines.raw[index]:
+            if not _garbage(lines.raw[index]):
                 self._line(lines, index, first, look, latest=True)
         if self._skipped is not None:
             index, layout = self._skipped
@@ -319,6 +319,11 @@ class _Reader:
         taken = {f.line for f in found}
         reading.facts = [f for f in reading.facts if f.line not in taken or self._names(f)] + found
         reading.boot = lines.boot
+
+
+def _garbage(line: bytes) -> bool:
+    """Whether a line is no text."""
+    return b"\x00" in line and b"\x00" in kernel.value(line)
 
 
 def _around(lines: Lines, index: int) -> list[str]:

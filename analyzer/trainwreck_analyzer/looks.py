@@ -10,8 +10,9 @@ from functools import cache
 from trainwreck_analyzer import restarts, series, source, tracebacks
 from trainwreck_analyzer.boot import LITERALS as BOOT_LITERALS
 from trainwreck_analyzer.catalogue import Catalogue
-from trainwreck_analyzer.kernel.decode import literals as kernel_literals
+from trainwreck_analyzer.kernel.decode import literals as decoded_literals
 from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.kernel.journal_entry import LITERALS as JOURNAL_LITERALS
 from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.scan import Scanner, Search
 from trainwreck_analyzer.series import Layout
@@ -86,6 +87,11 @@ def _look(line: bytes, catalogue: Catalogue) -> Look | None:
 def dated(of_shape: bytes) -> bool:
     """Whether a time may stand near the start of a line of this shape."""
     return _CLOCKS.search(of_shape, 0, 300) is not None
+
+
+def kernel_literals() -> tuple[str, ...]:
+    """Texts of which one stands in every line that may be the kernel's."""
+    return (*decoded_literals(), *JOURNAL_LITERALS)
 
 
 @cache

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rich.cells import cell_len
+from trainwreck_analyzer.kernel.journal_entry import message
 
 _NAME = re.compile(r"(?<![0-9a-zA-Z])([0-9a-f]{4})[0-9a-f]{12,60}([0-9a-f]{4})(?![0-9a-zA-Z])")
 _STAMP = re.compile(
@@ -21,8 +22,8 @@ def shortened(text: str) -> str:
 
 
 def headless(text: str) -> str:
-    """The text without the time in front, where the place is for what happened."""
-    return _STAMP.sub(r"\1", text.strip(), count=1)
+    """The text without the time in front; of a journal's entry in JSON only the message."""
+    return _STAMP.sub(r"\1", message(text.strip()), count=1)
 
 
 def cut(text: str, width: int) -> str:

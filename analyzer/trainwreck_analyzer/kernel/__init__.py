@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trainwreck_analyzer.kernel.decode import decode
 from trainwreck_analyzer.kernel.decoded import Decoded
+from trainwreck_analyzer.kernel.journal_record import are_records, journal_record, value
 from trainwreck_analyzer.kernel.parts import Split
 from trainwreck_analyzer.kernel.prefix import split
 from trainwreck_analyzer.kernel.read import (
@@ -23,9 +24,12 @@ __all__ = [
     "Folded",
     "KernelClock",
     "Split",
+    "are_records",
     "decode",
     "facts",
+    "journal_record",
     "looks_like_kernel",
     "needs_every_line",
     "split",
+    "value",
 ]

@@ -1,13 +1,17 @@
-"""One object of ``journalctl -o json``."""
+"""One entry of the journal: an object of ``journalctl -o json``, ``json-sse`` and ``json-seq``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from trainwreck_analyzer.kernel.parts import LINE_LIMIT, Split, inner
 
 _LIMIT = 65536
+OPENINGS = ("{", "\x1e{", "data: {")
+LITERALS = ('"MESSAGE":[', '"MESSAGE" : [', '"MESSAGE": [')
+"""A message that is no UTF-8 comes as a list of numbers: no other text of it can be looked for."""
 
 
 def journal_entry(line: str) -> Split | None:
@@ -16,16 +20,30 @@ def journal_entry(line: str) -> Split | None:
     if '"MESSAGE"' not in line and '"__REALTIME_TIMESTAMP"' not in line:
         return None
     try:
-        entry = json.loads(line.strip())
+        entry = json.loads(line[line.index("{") :].strip())
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict):
-        return None
-    message = entry.get("MESSAGE")
+    return of_fields(entry) if isinstance(entry, dict) else None
+
+
+def message(line: str) -> str:
+    """The message of an entry, for people; any other line as it is."""
+    parts = journal_entry(line) if line.startswith(OPENINGS) else None
+    return parts.text if parts is not None else line.removeprefix("MESSAGE=")
+
+
+def of_fields(entry: Mapping[str, object], *, time: datetime | None = None) -> Split | None:
+    """What the fields of an entry say; None where it has no message.
+
+    ``time`` is that of an entry which has no field for it.
+    """
+    message = entry.get("MESSAGE", 0)
     if isinstance(message, list):
         # Bytes that are no UTF-8 come as a list of numbers.
         codes = [code for code in message if isinstance(code, int) and 0 <= code < 256]
         message = bytes(codes).decode("utf-8", "replace")
+    if message is None:
+        message = ""  # too long to be shown without --all: its time counts all the same
     if not isinstance(message, str):
         return None
     parts = inner(message[:LINE_LIMIT])
@@ -34,7 +52,7 @@ def journal_entry(line: str) -> Split | None:
     priority = _whole(entry.get("PRIORITY"))
     return Split(
         text=parts.text,
-        time=_epoch(real_us),
+        time=moment_of(real_us) or time,
         monotonic_s=mono_us / 1e6 if mono_us is not None else parts.monotonic_s,
         host=_text(entry.get("_HOSTNAME")),
         program="kernel"
@@ -53,10 +71,11 @@ def _whole(value: object) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _epoch(microseconds: int | None) -> datetime | None:
+def moment_of(microseconds: int | str | None) -> datetime | None:
+    """Microseconds since 1970 as a time; None where no calendar reaches it."""
     if microseconds is None:
         return None
     try:
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(microseconds))
     except OverflowError:
         return None

@@ -10,7 +10,9 @@ LINE_LIMIT = 4096
 """Characters of a line that are looked at. The kernel cuts a record at 1,024 bytes; the prefix and
 a control-group path come on top. A longer line is cut, so that no pattern sees a megabyte."""
 
-DMESG = re.compile(r"\[ {0,12}(\d{1,12}\.\d{1,9})(?: <[ +]{0,12}(-?\d{1,9}\.\d{1,9})>)?\] ?")
+DMESG = re.compile(
+    r"\[ {0,12}(\d{1,12}\.\d{1,9})(?: <[ +]{0,12}(-?\d{1,9}\.\d{1,9})[ *]?>| {1,24})?\] ?"
+)
 CALLER = re.compile(r"\[ {0,8}[TC]\d{1,10}\] ?", re.ASCII)
 HOST_TAG = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._:-]{0,252}) ([A-Za-z0-9_./()@-]{1,64})(?:\[\d{1,10}\])?: ?", re.ASCII

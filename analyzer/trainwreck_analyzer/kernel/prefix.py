@@ -14,6 +14,7 @@ r"""Takes the prefix of a kernel line apart, whoever wrote it.
     Tue 2026-11-24 08:00:00 UTC host kernel: text             journalctl -o short-full
     1795507200.123456 host kernel: text                       journalctl -o short-unix
     {"MESSAGE": "text", "__REALTIME_TIMESTAMP": "1795507200123456", …}  journalctl -o json
+    __REALTIME_TIMESTAMP=1795507200123456                     journalctl -o export, a line of it
     <4>1 2026-11-24T08:00:00Z host kernel - - - text          syslog (RFC 5424)
 
 Source: https://docs.kernel.org/admin-guide/abi-testing.html (``/dev/kmsg``),
@@ -26,7 +27,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from trainwreck_analyzer.kernel.journal_entry import journal_entry
+from trainwreck_analyzer.kernel.journal_entry import OPENINGS, journal_entry, moment_of
 from trainwreck_analyzer.kernel.moment import ISO, MONTHS, at, iso_time
 from trainwreck_analyzer.kernel.parts import (
     CALLER,
@@ -56,6 +57,7 @@ _SYSLOG = re.compile(
     re.ASCII,
 )
 _UNIX = re.compile(r"(\d{9,10})\.(\d{6}) (?=\S)", re.ASCII)
+_REALTIME = re.compile(r'\s{0,8}"?__REALTIME_TIMESTAMP(?:=|" : ")(\d{1,19})', re.ASCII)
 _RFC5424 = re.compile(
     r"(\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (?:-|\[(?:[^\]\\]|\\.){0,1024}\]) ?", re.ASCII
 )
@@ -69,10 +71,13 @@ def split(line: str, *, zone: tzinfo = UTC, year: int | None = None) -> Split:
         zone: Where a clock without a zone is taken to stand.
         year: For dates that carry none.
     """
-    if line.startswith("{"):
+    if line.startswith(OPENINGS):
         found = journal_entry(line)
         if found is not None:
             return found
+    match = _REALTIME.match(line)
+    if match:
+        return Split(text="", time=moment_of(match[1]))
     line = line[:LINE_LIMIT].strip("\r\n\0").lstrip("\ufeff")
     match = _KMSG.match(line)
     if match:

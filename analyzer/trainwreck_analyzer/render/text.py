@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trainwreck_analyzer.causes import causes
-from trainwreck_analyzer.verdict import Diagnosis, Evidence, Hypothesis, Incident, Victim
+from trainwreck_analyzer.kernel.journal_entry import message
+from trainwreck_analyzer.tell import consequences
+from trainwreck_analyzer.verdict import (
+    Diagnosis,
+    Evidence,
+    Hypothesis,
+    Incident,
+    Input,
+    Victim,
+)
 
 WIDTH = 88
 _CONTROL = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MOST_VICTIMS = 6
 _MOST_OTHERS = 3
+_MOST_RUNS = 8
+_MOST_INPUTS = 8
+"""Of one kind; more are told of in one line."""
 
 
 def to_text(diagnosis: Diagnosis) -> str:
@@ -29,8 +41,8 @@ def to_text(diagnosis: Diagnosis) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that cannot move the cursor or colour the terminal."""
-    return _CONTROL.sub("", text.replace("\t", "    ")).strip()
+    """Text that cannot move the cursor or colour the terminal; of a journal's entry the message."""
+    return _CONTROL.sub("", message(text).replace("\t", "    ")).strip()
 
 
 def percent(confidence: float) -> str:
@@ -109,9 +121,9 @@ def _victims(victims: tuple[Victim, ...]) -> Iterator[str]:
     if not victims:
         return
     ranks = sorted({v.rank for v in victims if v.rank is not None})
-    named = f" (ranks {', '.join(map(str, ranks[:16]))}{' …' if len(ranks) > 16 else ''})"
+    named = f" (rank{'s' * (len(ranks) > 1)} {spans(ranks)})"
     yield ""
-    yield f"Victims: {len(victims)} loud lines are consequences{named if ranks else ''}"
+    yield f"Victims: {consequences(len(victims))}{named if ranks else ''}"
     for victim in victims[:_MOST_VICTIMS]:
         who = f"rank {victim.rank}: " if victim.rank is not None else ""
         yield "  • " + textwrap.shorten(who + clean(victim.text), WIDTH - 4, placeholder=" …")
@@ -120,6 +132,20 @@ def _victims(victims: tuple[Victim, ...]) -> Iterator[str]:
             yield f"      {clean(_place(victim.source, victim.line))}"
     if len(victims) > _MOST_VICTIMS:
         yield f"  … and {len(victims) - _MOST_VICTIMS} more"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Sorted numbers with runs drawn together: ``0-42, 44-63``; of many runs the first ones."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown: list[str] = []
+    for run in runs[:_MOST_RUNS]:
+        shown += [str(n) for n in run] if len(run) < 3 else [f"{run[0]}-{run[-1]}"]
+    return ", ".join(shown) + (" …" if len(runs) > _MOST_RUNS else "")
 
 
 def _list(title: str, items: tuple[str, ...], *, numbered: bool) -> Iterator[str]:
@@ -133,9 +159,23 @@ def _list(title: str, items: tuple[str, ...], *, numbered: bool) -> Iterator[str
 
 
 def _inputs(diagnosis: Diagnosis) -> Iterator[str]:
+    """One line for each input; where there are many, one for those of a kind."""
+    kinds: dict[str, list[Input]] = {}
     for item in diagnosis.inputs:
-        bad = f", {item.unparsed_lines} unreadable" if item.unparsed_lines else ""
-        yield f"Read {clean(item.path)}: {item.kind.replace('_', ' ')}, {item.lines} lines{bad}"
+        kinds.setdefault(item.kind, []).append(item)
+    for kind, items in kinds.items():
+        if len(items) <= _MOST_INPUTS:
+            for item in items:
+                yield f"Read {clean(item.path)}: {kind.replace('_', ' ')}, {_size([item])}"
+            continue
+        name = "files of no known kind" if kind == "unknown" else f"{kind.replace('_', ' ')}s"
+        ends = f"{clean(items[0].path)} … {clean(items[-1].path)}"
+        yield f"Read {len(items)} {name}, {_size(items)}: {ends}"
+
+
+def _size(items: Sequence[Input]) -> str:
+    lines, bad = sum(i.lines for i in items), sum(i.unparsed_lines for i in items)
+    return f"{lines} line{'s' * (lines != 1)}" + (f", {bad} unreadable" if bad else "")
 
 
 def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:
