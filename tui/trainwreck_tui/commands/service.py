@@ -27,7 +27,7 @@ def service() -> None:
 )  # fmt: skip
 @click.option("--log", multiple=True, metavar="PATH", help="Training log or folder to follow.")
 def install(root: Path, data: Path, log: tuple[str, ...]) -> None:
-    """Write the unit file, then enable and start it."""
+    """Write the unit file, then enable and start it; one that runs is started anew."""
     from trainwreck_agent import service as unit
 
     try:
@@ -38,7 +38,8 @@ def install(root: Path, data: Path, log: tuple[str, ...]) -> None:
     click.echo(f"wrote {path}", err=True)
     if root == Path("/"):
         _systemctl("daemon-reload")
-        _systemctl("enable", "--now", unit.NAME)
+        _systemctl("enable", unit.NAME)
+        _systemctl("restart", unit.NAME)  # `start` would leave an old version running
 
 
 @service.command()
