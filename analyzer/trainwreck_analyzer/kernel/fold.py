@@ -215,13 +215,24 @@ def _over(draft: Draft, line: int, clock_s: float | None) -> bool:
 def _final_kind(kind: str, fields: dict[str, str], count: int) -> str:
     """The kind of the whole: where the section or the count decides."""
     if kind == "ghes":
-        section = fields.get("section", "")
-        where = next((name for word, name in _SECTIONS.items() if word in section), "other")
-        return f"ghes_{where}_{fields.get('level', 'info')}"
+        return _of_firmware(fields)
     if kind in ("mce", "mce_corrected") and _of_memory(fields):
         return f"{kind}_memory"
     total = max(count, int(fields.get("count", "0"))) if kind in _STORMS else 0
     return _STORMS[kind] if total >= STORM_COUNT else kind
+
+
+def _of_firmware(fields: dict[str, str]) -> str:
+    """The kind of a firmware record: its section and severity, and whether there were many before.
+
+    Source: drivers/firmware/efi/cper.c (the AER registers are only printed of fatal errors)
+    """
+    register = fields.get("register", "")
+    section = fields.get("section", "PCIe" if register else "")
+    where = next((name for word, name in _SECTIONS.items() if word in section), "other")
+    level = fields.get("level", "fatal" if register == "uncor" else "info")
+    many = level == "corrected" and int(fields.get("sequence", "0")) >= STORM_COUNT
+    return f"ghes_{where}_{level}{'_storm' if many else ''}"
 
 
 def _of_memory(fields: dict[str, str]) -> bool:
