@@ -42,8 +42,9 @@ class Recorded:
         return self.layout.root
 
     def end(self, at_s: float, pid: int, **cells: Value) -> None:
-        cells = {"role": "training", "rank": pid % 10, "job": "a", "name": "python", **cells}
-        self.add("process_exit", at_s, pid=pid, parent_pid=1, source="connector", **cells)
+        cells = {"role": "training", "rank": pid % 10, "job": "a", "name": "python",
+                 "source": "connector", **cells}  # fmt: skip
+        self.add("process_exit", at_s, pid=pid, parent_pid=1, **cells)
 
     def counter(self, *values: int | None) -> None:
         for at_s, value in enumerate(values):

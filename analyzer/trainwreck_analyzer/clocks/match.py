@@ -41,8 +41,8 @@ class _Difference:
     """When the event was, on the clock that is asked about."""
     key: Key
     exact: bool
-    least: bool
-    """Not exact: the true difference is at least this (else at most)."""
+    least: bool | None
+    """Not exact: the true difference is at least this (else at most); None: either."""
     grain_s: float = 0.0
     """What is cut off: a clock that shows whole seconds is up to one behind."""
 
@@ -76,7 +76,8 @@ def same_clock(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
 
 def since_boot(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
     """When the machine booted, in seconds of the other clock."""
-    differences = sorted(_differences(own, other), key=lambda d: d.seconds)
+    usable = (d for d in _differences(own, other) if d.least is not None)
+    differences = sorted(usable, key=lambda d: d.seconds)
     exact = [d for d in differences if d.exact]
     candidates = _runs(exact or differences, _BOOT_SPREAD_S if exact else LARGEST_SKEW_S)
     best = _most_keys(candidates)
@@ -99,8 +100,6 @@ def _differences(own: Iterable[Mark], other: Iterable[Mark]) -> list[_Difference
     found: list[_Difference] = []
     for key, marks in ours.items():
         for mine, their in _pairs(marks, theirs[key]):
-            if mine.late and their.late:
-                continue
             found.append(_difference(mine, their, key))
     steps = {d.key for d in found if d.key[0] == "step"}
     return found if len(steps) >= _FEWEST_STEPS else [d for d in found if d.key not in steps]
@@ -145,7 +144,7 @@ def _agreed(seconds: Sequence[float], found: Sequence[_Difference], default: flo
         middle = median(s for s, _ in exact)
         return default if abs(middle - default) <= min(grain for _, grain in exact) else middle
     least = [s - d.grain_s for s, d in zip(seconds, found, strict=True) if d.least]
-    most = [s + d.grain_s for s, d in zip(seconds, found, strict=True) if not d.least]
+    most = [s + d.grain_s for s, d in zip(seconds, found, strict=True) if d.least is False]
     if least and max(least) > default:
         return max(least)
     if most and min(most) < default:
@@ -160,7 +159,7 @@ def _difference(mine: Mark, their: Mark, key: Key) -> _Difference:
         mine.at_s,
         key,
         not (mine.late or their.late),
-        mine.late,
+        None if mine.late and their.late else mine.late,
         1.0 if whole else _SAME_S,
     )
 

@@ -66,11 +66,12 @@ class Data:
         if not pids:
             return []
         rows = self._rows(
-            "SELECT ts, pid FROM process_exit WHERE list_contains(?, pid)"
+            "SELECT ts, pid, source = 'poll' FROM process_exit WHERE list_contains(?, pid)"
             f" ORDER BY ts LIMIT {_MOST_ROWS}",
             [[int(pid) for pid in pids]],
         )
-        return [Mark(marks.death(str(pid)), ts.timestamp()) for ts, pid in rows]
+        # One that was polled had ended some time before it was missed.
+        return [Mark(marks.death(str(pid)), ts.timestamp(), bool(late)) for ts, pid, late in rows]
 
     def _steps(self, source: Source) -> list[Mark]:
         """Steps of the same log, told when the recorder read them: soon after, never before."""

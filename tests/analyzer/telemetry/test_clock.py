@@ -44,7 +44,19 @@ def test_the_end_of_a_process_tells_the_zone(
     )
     assert incident.start == START + timedelta(seconds=60)
     assert incident.end == START + timedelta(seconds=61)
-    assert "the recorder saw" in incident.verdict.summary
+    assert ("the recorder saw" in incident.verdict.summary) == bool(hours)
+
+
+@pytest.mark.parametrize("hours", [0, 9])
+def test_an_end_that_was_polled_tells_the_zone_and_no_skew(
+    recorded: Recorded, tmp_path: Path, hours: float
+) -> None:
+    """Without root the recorder misses a process only at its next look, up to seconds later."""
+    recorded.end(63.5, 300, source="poll")
+    end = "ERROR exitcode : 1 (pid: 300)"
+    (incident,) = incidents(recorded, tmp_path, train=log(hours, end=end))
+    assert incident.end == START + timedelta(seconds=61)
+    assert "slow" not in incident.verdict.summary
 
 
 def test_steps_that_the_recorder_followed_tell_the_zone(recorded: Recorded, tmp_path: Path) -> None:
