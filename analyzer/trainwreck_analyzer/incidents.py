@@ -62,6 +62,8 @@ def _of_one_line(facts: list[Fact], catalogue: Catalogue) -> list[Fact]:
         loud = [f for f in facts if _weight(f, catalogue) >= 4.0]
         return loud or noise[:1]
     special = [f for f in facts if f.kind.partition("/")[0] not in _GENERIC]
+    if not special and any("run_went_on" in f.fields for f in facts):
+        return [f for f in facts if f.kind != "bare_exception"]
     return special or facts
 
 

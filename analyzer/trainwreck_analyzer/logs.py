@@ -34,8 +34,6 @@ _LATEST_PER_BLOCK = 3
 MOST_STARTS = 1000
 _LONGEST_NEIGHBOUR_BYTES = 5000
 LONGEST_TEXT_CHARACTERS = 2000
-_HELD_BYTES = 32768
-"""A traceback that starts this near a block's end is read with the next block."""
 _LINES_ABOVE = 4
 _HEAD_BYTES = 40_000
 
@@ -84,7 +82,7 @@ class _Reader:
     def block(self, block: bytes) -> None:
         """Reads a block of whole lines."""
         block = self._held + block
-        cut = block.rfind(tracebacks.HEADER.encode(), max(0, len(block) - _HELD_BYTES))
+        cut = tracebacks.last_header(block)
         cut = block.rfind(b"\n", 0, cut) + 1 if cut > 0 else len(block)
         if cut == 0:
             cut = len(block)
@@ -250,6 +248,8 @@ class _Reader:
         found = tracebacks.read(window, before)
         if found is None:
             self._add("traceback_cut_off", window[0], number, None, None)
+            return
+        if found.continued:
             return
         part = tracebacks.origin(found.files)
         suffix = f"/{part}" if part else ""

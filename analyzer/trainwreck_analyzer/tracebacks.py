@@ -16,16 +16,18 @@ from pathlib import Path
 
 HEADER = "Traceback (most recent call last)"
 LONGEST_LINES = 400
+_HELD_BYTES = 32768
+"""A traceback that starts this near a block's end is read with the next block."""
 _INNERMOST_FRAMES = 5
 _EXCEPTION = re.compile(
-    r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*|(?:[a-z_]\w*\.)+(?:[a-z]*error|timeout))"
+    r"^(?P<type>(?:[A-Za-z_]\w*\.)*_?[A-Z]\w*|(?:[a-z_]\w*\.)+(?:[a-z]*error|timeout))"
     r"(?:: (?P<message>.*)|:?\s*)$",
     re.ASCII,
 )
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
 _SURVIVED = re.compile(
     r"safe(?:ly)? (?:to )?(?:be )?ignored?\b|\bIgnoring\b"
-    r"|\b[Rr]etrying\b|\bwill (?:be )?retr(?:y|ied)\b",
+    r"|^Exception ignored in\b|\b[Rr]etrying\b|\bwill (?:be )?retr(?:y|ied)\b",
     re.ASCII,
 )
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
@@ -46,6 +48,8 @@ class Traceback:
     """Whether it says that it came out of the exception that was printed before it."""
     survived: bool = False
     """Whether the line above it says that it may be ignored or is tried again."""
+    continued: bool = False
+    """Whether its message is another traceback, which has a header of its own: a worker's."""
 
 
 def read(lines: list[str], before: list[str]) -> Traceback | None:
@@ -68,12 +72,26 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
         if not line.strip() or line[0] in " \t":
             continue
         found = _EXCEPTION.match(line.strip())
-        if found and HEADER not in line:
+        if found and HEADER in line:
+            return Traceback("", "", offset, tuple(files), chained, survived, continued=True)
+        if found:
             message = found["message"] or ""
             return Traceback(found["type"], message, offset, tuple(files), chained, survived)
         if files:
             break
     return Traceback("", "", 0, tuple(files), chained, survived) if files else None
+
+
+def last_header(block: bytes) -> int:
+    """Where the last header near the block's end stands; not one inside an exception's message."""
+    header, low = HEADER.encode(), max(0, len(block) - _HELD_BYTES)
+    at = block.rfind(header, low)
+    while at > 1 and block[at - 2 : at] == b": ":
+        outer = block.rfind(header, low, at)
+        if outer < 0:
+            break
+        at = outer
+    return at
 
 
 def origin(files: Sequence[str]) -> str | None:

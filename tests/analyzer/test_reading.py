@@ -197,6 +197,27 @@ def test_a_traceback_that_its_logger_says_may_be_ignored_is_no_incident(
     assert diagnose([path]).incidents == ()
 
 
+def test_what_python_ignores_in_a_destructor_is_no_incident(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(
+        "step 1 loss 2.0\nException ignored in: <function Loader.__del__ at 0x7f00>\n"
+        'Traceback (most recent call last):\n  File "loader.py", line 7, in __del__\n'
+        "AssertionError: can only test a child process\n"
+    )
+    assert diagnose([path]).incidents == ()
+
+
+def test_a_workers_traceback_inside_a_message_says_where_it_was_raised(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(
+        'Traceback (most recent call last):\n  File "train.py", line 9, in <module>\n'
+        "    for batch in loader:\nIOError: Traceback (most recent call last):\n"
+        '  File "torchvision/datasets/folder.py", line 116, in __getitem__\n'
+    )
+    (incident,) = diagnose([path]).incidents
+    assert incident.verdict.cause == "data_error"
+
+
 def test_the_end_of_a_log_is_heard_however_often_it_was_said_before(tmp_path: Path) -> None:
     """The first of a kind are kept, and the last: a run that retries a thousand times dies once."""
     log = tmp_path / "train.log"
