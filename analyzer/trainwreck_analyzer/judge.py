@@ -35,8 +35,9 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     start, end = _bounds(facts, weighed, catalogue)
     asked = [h.cause for h in weighed.hypotheses if h is top or h.confidence >= ASKED_FROM]
     paths = [f.source for f in facts if f.source is not None]
+    hurt = tell.victims(weighed, symptoms, top.cause)
     said = (
-        tell.summary(top.cause, weighed.leading, where, len(symptoms)),
+        tell.summary(top.cause, weighed.leading, where, len(hurt)),
         clocks_tell.stated(case.clocks, paths, recorded="telemetry" in case.have),
     )
     return Incident(
@@ -52,7 +53,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
             where,
         ),
         weighed.hypotheses,
-        tell.victims(weighed, symptoms, top.cause),
+        hurt,
         (
             *clocks_tell.not_compared(case.clocks, paths, recorded="telemetry" in case.have),
             *tell.not_measured(asked, case.have, case.unmeasured),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from trainwreck_analyzer.causes import causes
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.verdict import Component, Victim
 from trainwreck_analyzer.weigh import Support, Weighed
 
-_MOST_VICTIMS = 50
+_MOST_VICTIMS = 1000
 _FIELD = re.compile(r"\{(\w+)\}")
 _UNMEASURED = {
     "hardware": ("kernel", "telemetry"),
@@ -35,14 +36,23 @@ _WHY = {
 }
 
 
-def summary(cause: str, leading: Support | None, component: Component, symptoms: int) -> str:
-    """One or two sentences for a tired person."""
+_SHARED = frozenset(
+    {
+        "switch_cable", "nic_ib", "nvswitch", "nccl_config_network", "rendezvous", "storage_nfs",
+        "storage_bandwidth", "interconnect_bandwidth", "version_mismatch", "driver_mismatch",
+    }
+)  # fmt: skip
+"""Causes that whoever is hurt reports: of several ranks none is the one that failed."""
+
+
+def summary(cause: str, leading: Support | None, component: Component, loud: int) -> str:
+    """One or two sentences for a tired person; ``loud`` lines are consequences."""
     entry = causes()[cause]
     if cause == "unknown" or leading is None:
         if cause != "unknown":
             return f"{entry.title}: {entry.means}."
-        loud = f" {symptoms} loud lines are consequences." if symptoms else ""
-        return f"Something went wrong, and what was given does not decide why.{loud}"
+        told = f" {consequences(loud)}." if loud else ""
+        return f"Something went wrong, and what was given does not decide why.{told}"
     signature = leading.signature
     fields = leading.fact.fields
     said = _FIELD.sub(lambda m: fields.get(m[1], ""), signature.says).strip()
@@ -50,6 +60,11 @@ def summary(cause: str, leading: Support | None, component: Component, symptoms:
         said = signature.means or f"{entry.title}: {entry.means}"
     where = place(component)
     return f"{said.rstrip('.')}.{' ' + where + '.' if where else ''}"
+
+
+def consequences(loud: int) -> str:
+    """How many lines are consequences, in words."""
+    return "1 loud line is a consequence" if loud == 1 else f"{loud} loud lines are consequences"
 
 
 def place(component: Component) -> str:
@@ -76,21 +91,24 @@ def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[
     leading = weighed.leading.fact if weighed.leading else None
     pairs = [(s, by.title) for s, by in weighed.explained]
     pairs += [(s, root if cause != "unknown" else "a cause not seen here") for s in symptoms]
+    lines = {(leading.source, leading.line)} if leading else set()
     for support, of in pairs:
         fact = support.fact
-        rank = fact.component.rank
-        same_line = (
-            leading is not None and fact.line == leading.line and fact.source == leading.source
-        )
-        if (support.signature.id, rank) in seen or same_line:
+        rank, line = fact.component.rank, (fact.source, fact.line)
+        if (support.signature.id, rank) in seen or (fact.line is not None and line in lines):
             continue
         seen.add((support.signature.id, rank))
-        why = f"{support.signature.title}: a consequence of {of[:1].lower() + of[1:]}"
-        if of.isupper() or of[:3].isupper():
-            why = f"{support.signature.title}: a consequence of {of}"
+        lines.add(line)
+        why = f"{support.signature.title}: a consequence of {_within(of)}"
         host = fact.component.host
         found.append(Victim(rank, host, fact.text, why, fact.source, fact.line, fact.sql))
     return tuple(found[:_MOST_VICTIMS])
+
+
+def _within(title: str) -> str:
+    """A title as it stands within a sentence: names keep their letters (GPU, NaN, NVLink)."""
+    word = title.split(" ", 1)[0]
+    return title if any(letter.isupper() for letter in word[1:]) else title[:1].lower() + title[1:]
 
 
 def component(
@@ -103,23 +121,44 @@ def component(
     if leading is None:
         return Component()
     own = leading.fact.component
-    alike = (s.fact for s in found if s.signature.role == "cause" and s.signature.cause == cause)
+    alike = [s.fact for s in found if s.signature.role == "cause" and s.signature.cause == cause]
     pid = next((f.fields["pid"] for f in (leading.fact, *alike) if "pid" in f.fields), None)
     known = [f.component for f in facts if pid and f.fields.get("pid") == pid]
     rank = own.rank
     if rank is None:
         rank = next((c.rank for c in known if c.rank is not None), None)
-    if causes()[cause].domain == "algorithm":
+    if causes()[cause].domain == "algorithm" or cause in _SHARED:
         # The gradients are shared: every rank sees the same loss, and nobody knows whose it was.
         ranks = {f.component.rank for f in facts if f.kind == leading.fact.kind}
         rank = rank if len(ranks) == 1 else None
     host = own.host or next((c.host for c in known if c.host), None)
-    device = own.device or _device(leading.fact)
-    return Component(host, own.gpu, own.gpu_uuid, own.pci, rank, device)
+    device = own.device or leading.fact.fields.get("device")
+    if causes()[cause].domain not in _HAS_A_PLACE:
+        return Component(host, own.gpu, own.gpu_uuid, own.pci, rank, device)
+    alike_there = [f.component for f in alike]
+    host = host or _only(c.host for c in alike_there)
+    here = [c for c in alike_there if c.host is None or c.host == host]
+    return Component(
+        host,
+        own.gpu if own.gpu is not None else _only(c.gpu for c in here),
+        own.gpu_uuid or _only(c.gpu_uuid for c in here),
+        own.pci or _only(c.pci for c in here),
+        rank,
+        device or _only(c.device for c in here),
+    )
 
 
-def _device(fact: Fact) -> str | None:
-    return fact.fields.get("device")
+_HAS_A_PLACE = ("hardware", "memory")
+"""Domains of causes that several lines tell of one part: each names what it knows of it."""
+
+
+_Value = TypeVar("_Value")
+
+
+def _only(values: Iterable[_Value | None]) -> _Value | None:
+    """The one value that is known; None where there is none, or more than one."""
+    known = {value for value in values if value is not None}
+    return known.pop() if len(known) == 1 else None
 
 
 def not_measured(

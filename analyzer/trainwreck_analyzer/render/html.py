@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from trainwreck_analyzer.causes import causes
 from trainwreck_analyzer.render.text import clean, percent
+from trainwreck_analyzer.tell import consequences
 from trainwreck_analyzer.verdict import Diagnosis
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -18,5 +19,6 @@ def to_html(diagnosis: Diagnosis, *, svg: str = "") -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["clean"] = clean
     environment.filters["percent"] = percent
+    environment.filters["consequences"] = consequences
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(diagnosis=diagnosis, causes=causes(), svg=svg)

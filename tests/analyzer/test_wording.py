@@ -1,0 +1,80 @@
+"""What a tired person reads: numbers that agree, names spelt right, nothing said twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from cluster import put, steps, timeout
+from hypothesis import given
+from hypothesis import strategies as st
+from trainwreck_analyzer.diagnose import diagnose
+from trainwreck_analyzer.render.html import to_html
+from trainwreck_analyzer.render.text import spans, to_text
+
+ASSERTION = [
+    "[rank0]: Traceback (most recent call last):",
+    '[rank0]:   File "/w/train.py", line 99, in main',
+    "[rank0]: FloatingPointError: Minimum loss scale reached (0.0001).",
+]
+
+
+def test_every_victim_is_counted_and_told_once(tmp_path: Path) -> None:
+    for rank in range(64):
+        put(tmp_path, f"rank{rank:02}.log", [*steps(rank), timeout(rank)])
+    (incident,) = diagnose([tmp_path]).incidents
+    assert len(incident.victims) == 64
+    assert len({(v.source, v.line) for v in incident.victims}) == 64
+    assert "64 loud lines are consequences" in incident.verdict.summary
+
+
+def test_one_victim_is_one(tmp_path: Path) -> None:
+    put(tmp_path, "rank3.log", [*steps(3), timeout(3)])
+    found = diagnose([tmp_path])
+    assert "Victims: 1 loud line is a consequence (rank 3)" in to_text(found)
+    assert "1 loud line is a consequence</summary>" in to_html(found)
+    assert "1 loud line is a consequence." in found.incidents[0].verdict.summary
+
+
+def test_names_keep_their_letters(tmp_path: Path) -> None:
+    bad = [line.replace("loss 2", "loss nan, was 2") for line in steps(0)]
+    put(tmp_path, "rank0.log", [*steps(0), *bad[40:], *ASSERTION])
+    put(tmp_path, "rank1.log", [*steps(1), timeout(1)])
+    (incident,) = diagnose([tmp_path]).incidents
+    assert incident.verdict.cause == "nan_divergence"
+    assert any("a consequence of NaN or divergence" in v.why for v in incident.victims)
+
+
+def test_many_files_are_one_line(tmp_path: Path) -> None:
+    for rank in range(40):
+        put(tmp_path, f"rank{rank:02}.log", steps(rank))
+    text = to_text(diagnose([tmp_path]))
+    read = [line for line in text.splitlines() if line.startswith("Read ")]
+    assert len(read) == 1
+    assert "40 training logs, 2400 lines" in read[0]
+    assert "rank00.log … " in read[0]
+
+
+@given(st.sets(st.integers(0, 200), max_size=60))
+def test_spans_name_the_same_numbers(numbers: set[int]) -> None:
+    text = spans(sorted(numbers)).removesuffix(" …")
+    named: set[int] = set()
+    for part in filter(None, text.split(", ")):
+        first, _, last = part.partition("-")
+        named |= set(range(int(first), int(last or first) + 1))
+    assert named <= numbers
+    if "…" not in spans(sorted(numbers)):
+        assert named == numbers
+
+
+def test_a_part_is_named_by_all_lines_that_tell_of_it(tmp_path: Path) -> None:
+    """The rank's own line leads; the kernel's names the device and the host."""
+    put(tmp_path, "rank1.log", [*steps(1), "[rank1]: RuntimeError: CUDA error: uncorrectable ECC "
+        "error encountered"])  # fmt: skip
+    put(tmp_path, "kern.log", "Nov 20 08:10:02 node5 kernel: NVRM: Xid (PCI:0000:9b:00): 94,"
+        " pid=4731, name=python, Contained: CE User Channel (0x9). RST: No, D-RST: No\n")  # fmt: skip
+    (incident,) = diagnose([tmp_path]).incidents
+    known = replace(incident.verdict.component, gpu=None)
+    assert (known.rank, known.host, known.pci) == (1, "node5", "0000:9b:00.0")
+    assert re.search(r"Rank 1, host node5, device 0000:9b:00\.0\.", incident.verdict.summary)
