@@ -18,6 +18,14 @@ _MEMORY_CORRECTED_OFTEN = 5
 """Corrected errors of one host's memory in one log, from which on a module is suspect."""
 _BOOTING_S = 60.0
 """A link that comes up and goes down within this time is being set up."""
+_BOOTED_S = 600.0
+"""After this uptime nothing is set up any more."""
+_FABRIC_DRIVERS = frozenset({"mlx5_core", "mlx4_core", "ice", "bnxt_en", "i40e", "ixgbe"})
+"""Adapters of data networks: a cable that is pulled in daily use is not theirs."""
+_RECOVERIES = {"nfs_recovered": "nfs_not_responding", "lustre_recovered": "lustre_connection_lost"}
+_STALLED_AT_MOST_S = 600.0
+"""A file server that answers again within this time only made its clients wait."""
+_HELD_AT_MOST = 100
 
 
 class Conclusions:
@@ -30,9 +38,18 @@ class Conclusions:
         self._corrected: dict[str | None, float] = {}
         self._memory_corrected: dict[str | None, float] = {}
         self._told: set[tuple[str | None, ...]] = set()
+        self._held: dict[tuple[str | None, ...], list[Fact]] = {}
 
     def of(self, fact: Fact) -> Iterator[Fact]:
-        """The fact, and what follows now that it is there."""
+        """The fact, and what follows now that it is there.
+
+        That a file server does not answer is said once it has answered again, or at the end.
+        """
+        if fact.kind in _RECOVERIES.values():
+            yield from self._hold(fact)
+            return
+        if fact.kind in _RECOVERIES:
+            yield from self._recovered(fact)
         yield fact
         if "caused_by_xid" in fact.fields:
             yield from self._named_cause(fact)
@@ -44,6 +61,26 @@ class Conclusions:
             yield from self._corrected_often(fact)
         elif fact.kind == "edac_ce":
             yield from self._memory_often(fact)
+
+    def finish(self) -> Iterator[Fact]:
+        """What was held back for a recovery that the log does not tell."""
+        for facts in self._held.values():
+            yield from facts
+        self._held.clear()
+
+    def _hold(self, fact: Fact) -> Iterator[Fact]:
+        held = self._held.setdefault(_server(fact, fact.kind), [])
+        held.append(fact)
+        if len(held) > _HELD_AT_MOST:
+            yield held.pop(0)
+
+    def _recovered(self, fact: Fact) -> Iterator[Fact]:
+        now_s = _clock_s(fact)
+        for one in self._held.pop(_server(fact, _RECOVERIES[fact.kind]), []):
+            began_s = _clock_s(one)
+            waited_s = now_s - began_s if now_s is not None and began_s is not None else 0.0
+            long = waited_s > _STALLED_AT_MOST_S
+            yield one if long else replace(one, kind="storage_stalled")
 
     def _named_cause(self, fact: Fact) -> Iterator[Fact]:
         """The Xid that the driver names as the cause, whether its own line is there or not."""
@@ -82,8 +119,12 @@ class Conclusions:
         if before is not None and before[0] == "link_up" and clock_s is not None:
             was_up_s = clock_s - before[1] if before[1] is not None else None
         settled = was_up_s is not None and was_up_s > _BOOTING_S
-        if settled or (before is not None and self._downs[where] >= 2):
+        booted = float(fact.fields.get("monotonic_s", "0")) > _BOOTED_S
+        again = before is not None and self._downs[where] >= 2
+        if settled or again or (booted and before is not None):
             yield from self._once(replace(fact, kind="link_flapped"))
+        elif booted and _of_fabric(fact):
+            yield from self._once(replace(fact, kind="link_dropped"))
 
     def _corrected_often(self, fact: Fact) -> Iterator[Fact]:
         host = fact.component.host
@@ -105,6 +146,18 @@ class Conclusions:
         if key not in self._told:
             self._told.add(key)
             yield fact
+
+
+def _of_fabric(fact: Fact) -> bool:
+    return fact.fields.get("driver", "") in _FABRIC_DRIVERS or "mlx5_" in (
+        fact.component.device or ""
+    )
+
+
+def _server(fact: Fact, kind: str) -> tuple[str | None, ...]:
+    """Whose answers are waited for: an NFS server; any target of Lustre, whose names differ."""
+    server = fact.component.device if kind == "nfs_not_responding" else None
+    return (kind, fact.component.host, server)
 
 
 def _clock_s(fact: Fact) -> float | None:

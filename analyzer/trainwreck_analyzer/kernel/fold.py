@@ -214,7 +214,7 @@ def _over(draft: Draft, line: int, clock_s: float | None) -> bool:
 
 def _final_kind(kind: str, fields: dict[str, str], count: int) -> str:
     """The kind of the whole: where the section or the count decides."""
-    if kind == "ghes":
+    if kind == "ghes" or (kind == "ghes_detail" and fields.get("register") == "uncor"):
         return _of_firmware(fields)
     if kind in ("mce", "mce_corrected") and _of_memory(fields):
         return f"{kind}_memory"

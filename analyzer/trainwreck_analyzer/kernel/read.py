@@ -76,6 +76,7 @@ class Folded:
         """What is still open at the end."""
         for fact in self._fold.finish():
             yield from self._conclusions.of(fact)
+        yield from self._conclusions.finish()
 
 
 class KernelClock:

@@ -196,3 +196,30 @@ def test_memory_corrected_again_and_again_is_said_once_whoever_wrote_it_down() -
         many = "".join(line.format(n=n) for n in range(1, 9))
         assert "edac_ce_often" not in [fact.kind for fact in read(few)]
         assert [fact.kind for fact in read(many)].count("edac_ce_often") == 1
+
+
+def test_a_file_server_that_answers_again_only_made_its_clients_wait() -> None:
+    silent = "[ 1000.000000] nfs: server fs1 not responding, still trying\n"
+    found = read(silent + "[ 1030.000000] nfs: server fs1 OK\n")
+    assert [f.kind for f in found] == ["storage_stalled", "nfs_recovered"]
+    found = read(silent + "[ 1030.000000] nfs: server fs2 OK\n")
+    assert {f.kind for f in found} == {"nfs_not_responding", "nfs_recovered"}
+    found = read(silent + "[ 9000.000000] nfs: server fs1 OK\n")
+    assert [f.kind for f in found] == ["nfs_not_responding", "nfs_recovered"]
+    assert [f.kind for f in read(silent)] == ["nfs_not_responding"]
+
+
+def test_a_fabric_link_that_drops_long_after_boot_is_told_from_one_that_is_set_up() -> None:
+    down = "mlx5_core 0000:60:00.0 ens1np0: Link down\n"
+    assert [f.kind for f in read(f"[   12.000000] {down}")] == ["link_down"]
+    assert [f.kind for f in read(f"[ 9000.000000] {down}")] == ["link_down", "link_dropped"]
+    desk = "[ 9000.000000] r8169 0000:03:00.0 eth0: Link is Down\n"
+    assert [f.kind for f in read(desk)] == ["link_down"]
+
+
+def test_a_firmware_record_of_aer_registers_is_fatal_and_a_high_number_is_many() -> None:
+    record = "{1}[Hardware Error]:   aer_uncor_status: 0x00000000, aer_uncor_mask: 0x00010000\n"
+    assert [f.kind for f in read(record)] == ["ghes_pcie_fatal"]
+    few = "{7}[Hardware Error]: event severity: corrected\n{7}[Hardware Error]:   section_type: PCIe error\n"
+    assert [f.kind for f in read(few)] == ["ghes_pcie_corrected"]
+    assert [f.kind for f in read(few.replace("{7}", "{357}"))] == ["ghes_pcie_corrected_storm"]
