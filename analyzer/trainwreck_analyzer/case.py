@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -73,7 +74,26 @@ def _facts(reading: Reading, number: int, catalogue: Catalogue) -> list[Fact]:
         *memory_growth.find(reading.steps, facts, path),
     ]
     start, zoned = number * FILE_ORDER, reading.zoned is not False
+    facts = _dated(facts, reading)
     return facts + [replace(f, order=f.order % FILE_ORDER + start, zoned=zoned) for f in found]
+
+
+def _dated(facts: Sequence[Fact], reading: Reading) -> list[Fact]:
+    """Facts without a time with that of the last dated fact or step above them, however far."""
+    zoned = reading.zoned is not False
+    known = [(s.line, s.time, zoned) for s in reading.steps if s.time is not None]
+    known += [(f.line or 0, f.time, f.zoned) for f in facts if f.time is not None]
+    if not known or all(f.time is not None for f in facts):
+        return list(facts)
+    known.sort(key=lambda place: place[0])
+    dated = []
+    for fact in facts:
+        above = bisect_right(known, fact.line or 0, key=lambda place: place[0])
+        if above and fact.time is None and fact.evidence == "log":
+            _, time, its_zone = known[above - 1]
+            fact = replace(fact, time=time, zoned=its_zone)
+        dated.append(fact)
+    return dated
 
 
 def _source(reading: Reading, facts: Sequence[Fact]) -> Source:

@@ -129,7 +129,7 @@ def component(
         rank = next((c.rank for c in known if c.rank is not None), None)
     if causes()[cause].domain == "algorithm" or cause in _SHARED:
         # The gradients are shared: every rank sees the same loss, and nobody knows whose it was.
-        ranks = {f.component.rank for f in facts if f.kind == leading.fact.kind}
+        ranks = {f.component.rank for f in alike if f.component.rank is not None}
         rank = rank if len(ranks) == 1 else None
     host = own.host or next((c.host for c in known if c.host), None)
     device = own.device or leading.fact.fields.get("device")

@@ -62,6 +62,13 @@ def test_the_next_attempt_in_a_file_of_its_own_is_a_new_incident(tmp_path: Path)
     assert found == ["python_exception", "disk_full"]
 
 
+def test_what_stands_far_below_a_time_is_of_its_attempt(tmp_path: Path) -> None:
+    """Forty lines without a time lie between the last step and the error: interleaved frames."""
+    frames = "".join(f"[rank{n % 4}]:     frame {n}\n" for n in range(40))
+    text = steps(0, 1, 30) + KEY + TORCHRUN + steps(28, 1, 20) + frames + DISK
+    assert causes(tmp_path, train=text) == ["python_exception", "disk_full"]
+
+
 def test_ranks_that_start_late_are_one_incident(tmp_path: Path) -> None:
     """Rank 5 dies while rank 7 is still being launched and then waits in vain."""
     late = (
