@@ -64,8 +64,9 @@ def test_the_next_attempt_in_a_file_of_its_own_is_a_new_incident(tmp_path: Path)
 
 def test_what_stands_far_below_a_time_is_of_its_attempt(tmp_path: Path) -> None:
     """Forty lines without a time lie between the last step and the error: interleaved frames."""
-    frames = "".join(f"[rank{n % 4}]:     frame {n}\n" for n in range(40))
-    text = steps(0, 1, 30) + KEY + TORCHRUN + steps(28, 1, 20) + frames + DISK
+    frames = "".join(f"[rank{n % 4}]:     {'f' * n}()\n" for n in range(80))
+    tail = DISK.replace("Traceback (most recent call last):\n", "")
+    text = steps(0, 1, 30) + KEY + TORCHRUN + steps(28, 1, 20) + KEY + frames + tail
     assert causes(tmp_path, train=text) == ["python_exception", "disk_full"]
 
 
