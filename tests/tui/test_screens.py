@@ -12,7 +12,7 @@ import pytest
 from story import CRASH_S, START, lines_of
 from textual.pilot import Pilot
 from textual.widgets import DataTable, OptionList, Static
-from trainwreck_analyzer.verdict import Component, Diagnosis, Evidence, Incident, Victim
+from trainwreck_analyzer.verdict import Component, Diagnosis, Evidence, Incident, Input, Victim
 from trainwreck_tui.app import TrainwreckApp
 from trainwreck_tui.screens.incident import IncidentScreen
 from trainwreck_tui.screens.incidents import IncidentsScreen
@@ -296,6 +296,43 @@ async def test_every_victim_can_be_seen_with_whose_victim_it_is(
         assert "its peer was gone, 5" in lines_of(app)
         await settled(app, pilot, "v")
         assert "number 5" not in lines_of(app)
+
+
+async def test_without_telemetry_the_reasons_have_the_whole_width(
+    incident: Incident, log: Path
+) -> None:
+    words = " ".join(f"word{n:02}" for n in range(40))
+    first, *others = incident.hypotheses
+    long = (Evidence("log", True, words, str(log), 7, None, None, 3.0),)
+    changed = replace(incident, hypotheses=(replace(first, evidence=long), *others))
+    app = TrainwreckApp([], [log], Diagnosis((), ()))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(app, pilot)
+        app.open_incident(changed)
+        await settled(app, pilot)
+        widest = max(len(line.rstrip()) for line in lines_of(app).splitlines() if "word" in line)
+        assert widest > 80
+
+
+async def test_a_timeline_without_telemetry_is_the_log(incident: Incident, log: Path) -> None:
+    entry = Input(str(log), "training_log", CRASH_S + 1)
+    app = TrainwreckApp([], [log], Diagnosis((entry,), (incident,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot, "t")
+        assert "no telemetry in this window" not in lines_of(app)
+        assert "No telemetry was given" in lines_of(app)
+        assert app.screen.query_one(LogView).size.height > 20
+
+
+async def test_log_opens_where_the_trouble_is_loud(
+    incident: Incident, data: Path, log: Path
+) -> None:
+    """The evidence is all telemetry: the first victim tells where to look."""
+    loud = tuple(Victim(r, None, "reset", "gone", str(log), 9 - r) for r in (0, 1))
+    app = TrainwreckApp([data], [log], Diagnosis((), (replace(incident, victims=loud),)))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(app, pilot, "l")
+        assert app.screen.query_one(LogView).marked == 8
 
 
 async def test_enter_on_a_victim_opens_the_log_at_its_line(

@@ -27,15 +27,25 @@ class Session:
         return (*found, *(incident for incident in self.kept if incident.id not in known))
 
     def log_of(self, incident: Incident | None) -> Path | None:
-        """The log to show beside an incident: where its evidence stands, else the first read."""
+        """The log to show beside an incident: of its evidence, its victims, else the first read."""
         evidence = incident.hypotheses[0].evidence if incident and incident.hypotheses else ()
-        for one in evidence:
-            if one.kind == "log" and one.source and Path(one.source).is_file():
+        victims = incident.victims if incident else ()
+        for one in (*(e for e in evidence if e.kind == "log"), *victims):
+            if one.line is not None and one.source and Path(one.source).is_file():
                 return Path(one.source)
         for entry in self.diagnosis.inputs if self.diagnosis else ():
             if entry.kind == "training_log" and Path(entry.path).is_file():
                 return Path(entry.path)
         return None
+
+
+def line_of(incident: Incident | None, path: Path) -> int | None:
+    """Where in a log to begin to read: at the best evidence, else at the first victim."""
+    evidence = incident.hypotheses[0].evidence if incident and incident.hypotheses else ()
+    best = next((e.line for e in evidence if e.source == str(path) and e.line), None)
+    victims = incident.victims if incident else ()
+    lines = [v.line for v in victims if v.source == str(path) and v.line]
+    return best if best is not None else min(lines, default=None)
 
 
 def title(code: str) -> str:

@@ -19,7 +19,7 @@ from trainwreck_analyzer.verdict import Evidence, Hypothesis, Incident, Victim
 from trainwreck_tui import units
 from trainwreck_tui.fold import cut, fold, headless, shortened
 from trainwreck_tui.screen import BaseScreen
-from trainwreck_tui.session import pointer, pointer_of_victim, title
+from trainwreck_tui.session import line_of, pointer, pointer_of_victim, title
 from trainwreck_tui.widgets import strength
 from trainwreck_tui.widgets.gauge import confidence
 from trainwreck_tui.widgets.lanes import Lanes
@@ -82,7 +82,7 @@ exports it.
         self.query_one("#lanes").display = event.size.width >= WIDE_FROM and bool(
             self.trainwreck.session.data
         )
-        self._fill()
+        self.call_after_refresh(self._fill)  # when the list has the width that the lanes leave
 
     @work(thread=True, exclusive=True)
     def _load(self) -> None:
@@ -257,14 +257,12 @@ exports it.
         self.trainwreck.open_timeline(self.incident)
 
     def action_log(self) -> None:
-        """Open the log at the first evidence in it."""
+        """Open the log at the evidence in it, else at the first victim."""
         path = self.trainwreck.session.log_of(self.incident)
         if path is None:
             self.notify("No log was read with this incident.")
             return
-        evidence = self.incident.hypotheses[0].evidence if self.incident.hypotheses else ()
-        line = next((e.line for e in evidence if e.source == str(path) and e.line), None)
-        self.trainwreck.open_log(path, line)
+        self.trainwreck.open_log(path, line_of(self.incident, path))
 
     def action_sql(self) -> None:
         """Open the query box."""

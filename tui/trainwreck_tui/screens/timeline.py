@@ -16,6 +16,7 @@ from trainwreck_tui import units
 from trainwreck_tui.logfile import LogFile
 from trainwreck_tui.screen import BaseScreen
 from trainwreck_tui.screens.absent import AbsentScreen
+from trainwreck_tui.session import line_of
 from trainwreck_tui.timeline import Timeline, moment
 from trainwreck_tui.widgets.lanes import Lanes
 from trainwreck_tui.widgets.logview import LogView
@@ -69,7 +70,9 @@ nothing was recorded then.
         """Title, lanes, log."""
         yield Static("loading the telemetry …", id="moment")
         with Container(id="side"):
-            yield Lanes(id="lanes")
+            lanes = Lanes(id="lanes")
+            lanes.loading = True
+            yield lanes
             log = LogView(id="log")
             log.can_focus = False  # the arrow keys are the cursor's
             yield log
@@ -97,28 +100,26 @@ nothing was recorded then.
     def _show(self, loaded: Timeline | None, file: LogFile | None) -> None:
         self._timeline, self._file = loaded, file
         lanes, log = self.query_one(Lanes), self.query_one(LogView)
+        lanes.loading = False
         lanes.show(loaded)
         log.display = file is not None
         if file is not None:
-            log.show(file, self._line())
+            log.show(file, line_of(self.incident, file.path))
+        lanes.display = loaded is not None or file is None
         if loaded is not None:
             self._set_cursor(loaded.crash if loaded.crash is not None else loaded.end)
         self._tell()
-
-    def _line(self) -> int | None:
-        evidence = (
-            self.incident.hypotheses[0].evidence
-            if self.incident and self.incident.hypotheses
-            else ()
-        )
-        path = str(self._file.path) if self._file else None
-        return next((e.line for e in evidence if e.source == path and e.line), None)
 
     def _tell(self) -> None:
         line = self.query_one("#moment", Static)
         lanes, loaded = self.query_one(Lanes), self._timeline
         if loaded is None:
-            line.update("No telemetry: no data directory, or nothing recorded in it.")
+            given = self.trainwreck.session.data
+            line.update(
+                "No telemetry was recorded around it."
+                if given
+                else "No telemetry was given: --data DIR joins what the recorder saw."
+            )
             return
         if lanes.cursor is None:
             return
