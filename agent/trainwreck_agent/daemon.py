@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import select
 import signal
 import time
@@ -44,6 +45,7 @@ FLUSHES_PER_TICK_MAX = 10
 _EXIT_ROLE, _EXIT_SIGNAL = (
     [column.name for column in PROCESS_EXIT.columns].index(name) for name in ("role", "signal")
 )
+FILES_MAX = 16_384
 LOG_DEADLINE_S = 120.0
 """The log follower also takes stacks, and reads file systems that may be slow."""
 
@@ -68,6 +70,7 @@ class Recorder:
     """The agent in one process and a few children."""
 
     def __init__(self, settings: Settings) -> None:
+        _allow_files()
         self.settings = settings
         self.layout = Layout(settings.data)
         self.layout.create()
@@ -282,6 +285,14 @@ class Recorder:
         self.sealer.stop()
         self.writer.close()
         last_run.end(self.layout, self._boot_id)
+
+
+def _allow_files() -> None:
+    """A file of each process is kept open: a service's usual limit of 1,024 is not enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _urgent(row: Row | str) -> bool:

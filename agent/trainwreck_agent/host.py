@@ -28,11 +28,11 @@ class Unavailable(Exception):
 class OpenFile:
     """A kernel file kept open and read from its start each time."""
 
-    __slots__ = ("_fd", "path")
+    __slots__ = ("fd", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
         """The whole content now.
@@ -40,10 +40,10 @@ class OpenFile:
         Raises:
             OSError: The file went away (ENODEV, ESRCH) or its driver failed (EIO).
         """
-        data = os.pread(self._fd, _CHUNK_BYTES, 0)
+        data = os.pread(self.fd, _CHUNK_BYTES, 0)
         # A list is handed out in pieces that end where a record ends, however short that makes
         # them: only an empty read is the end.
-        while more := os.pread(self._fd, _CHUNK_BYTES, len(data)):
+        while more := os.pread(self.fd, _CHUNK_BYTES, len(data)):
             data += more
         return data
 
@@ -55,11 +55,11 @@ class OpenFile:
         Raises:
             OSError: As ``read``.
         """
-        return os.pread(self._fd, _CHUNK_BYTES, 0)
+        return os.pread(self.fd, _CHUNK_BYTES, 0)
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

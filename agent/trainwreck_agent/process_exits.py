@@ -2,8 +2,12 @@
 
 Sources: https://docs.kernel.org/driver-api/connector.html, include/uapi/linux/cn_proc.h
 
-A socket filter lets only exec and exit events through, so a host that forks thousands of times a
-second costs nothing here.
+Socket filters let only exec and exit events through, so a host that forks thousands of times a
+second costs nothing here. There are two sockets, for to be woken costs ten times what an event
+does: one wakes the recorder, the other is read with the tick. A process that ended badly cannot
+wait: its name is to be had until its parent takes note. One that ended well can, and so can a
+program that begins, which mostly is gone by then and never looked at; but while a job runs, what
+begins may be a rank of it that fails at once, and is looked at before it does.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import struct
 import time
 from collections.abc import Iterator
 
+from trainwreck_agent.cgroup import memory_path
 from trainwreck_agent.collector import Row
 from trainwreck_agent.collectors.process import exit_row
 from trainwreck_agent.host import Unavailable
@@ -30,32 +35,42 @@ PROC_EVENT_EXIT = 0x80000000
 SO_ATTACH_FILTER = 26
 _HEADERS = struct.Struct("=IHHIIIIIIHH")  # nlmsghdr, cn_msg
 _EVENT = struct.Struct("=IIQ")  # what, cpu, timestamp_ns (CLOCK_MONOTONIC)
+_FRONT = struct.Struct("=16xII12xI4xQ")  # of the two of them what is looked at
 _EXIT = struct.Struct("=iiIIii")  # pid, tgid, exit_code, exit_signal, parent pid, parent tgid
+_ENDED = struct.Struct("=iiI")  # pid, tgid, exit_code
 _EXEC = struct.Struct("=ii")
 _WHAT_AT = _HEADERS.size
-BATCH_MAX = 2000
+_BODY_AT = _HEADERS.size + _EVENT.size
+MESSAGE_MAX_BYTES = 256
+BATCH_MAX = 10_000
 LOOKS_MAX_PER_BATCH = 50
 WAKES_PER_TICK_MAX = 20
-"""A host that starts a hundred programs a second would wake the recorder two hundred times."""
+"""A host that starts a hundred programs a second would wake the recorder a hundred times."""
 BUFFER_BYTES = 8 << 20
 """Of kernel memory at most: ten thousand events, should nobody read for a while."""
 SO_RCVBUFFORCE = 33
+LATE_MAX_US = 60_000_000
+"""An event that seems older has its time from a clock that is not ours."""
+
+Event = tuple[int, int, bytes]
+"""What (PROC_EVENT_*), its time (CLOCK_MONOTONIC, ns), and the bytes behind its header."""
 
 
-def exec_and_exit_only() -> array.array[int]:
-    """A classic BPF program that drops every message but execs and exits of whole processes.
+def events_of(*, well: bool, execs: bool) -> array.array[int]:
+    """A classic BPF program: lets whole processes through that ended, ``well`` or badly.
 
-    BPF loads big-endian words; the kernel wrote the event in the machine's order.
+    ``execs``: those too that called exec. BPF loads big-endian words; the kernel wrote the event in
+    the machine's order.
     """
-    wanted = [socket.htonl(PROC_EVENT_EXEC), socket.htonl(PROC_EVENT_EXIT)]
-    pid_at = _WHAT_AT + _EVENT.size
     instructions = [
         (0x20, 0, 0, _WHAT_AT),  # ld  [what]
-        (0x15, 5, 0, wanted[0]),  # jeq exec, accept
-        (0x15, 0, 5, wanted[1]),  # jeq exit, go on, drop
-        (0x20, 0, 0, pid_at),  # ld  [pid]
+        (0x15, 3 if execs else 0, 0, socket.htonl(PROC_EVENT_EXEC)),  # jeq exec, process
+        (0x15, 0, 7, socket.htonl(PROC_EVENT_EXIT)),  # jeq exit, go on, drop
+        (0x20, 0, 0, _BODY_AT + 8),  # ld  [exit_code]
+        (0x15, *((0, 5) if well else (5, 0)), 0),  # jeq 0
+        (0x20, 0, 0, _BODY_AT),  # process: ld  [pid]
         (0x07, 0, 0, 0),  # tax
-        (0x20, 0, 0, pid_at + 4),  # ld  [tgid]
+        (0x20, 0, 0, _BODY_AT + 4),  # ld  [tgid]
         (0x1D, 0, 1, 0),  # jeq x, accept, drop: a thread's end is nobody's end
         (0x06, 0, 0, 0xFFFFFFFF),  # ret everything
         (0x06, 0, 0, 0),  # ret nothing
@@ -63,15 +78,14 @@ def exec_and_exit_only() -> array.array[int]:
     return array.array("B", b"".join(struct.pack("=HBBI", *i) for i in instructions))
 
 
-def parse(data: bytes) -> tuple[int, bytes] | None:
-    """``(what, payload behind the event's header)`` of one message; None for anything else."""
-    if len(data) < _HEADERS.size + _EVENT.size:
+def parse(data: bytes) -> Event | None:
+    """The event in one message; None for anything else."""
+    if len(data) < _BODY_AT:
         return None
-    headers = _HEADERS.unpack_from(data)
-    if headers[5:7] != (CN_IDX_PROC, CN_VAL_PROC):
+    index, value, what, time_ns = _FRONT.unpack_from(data)
+    if index != CN_IDX_PROC or value != CN_VAL_PROC:
         return None
-    what = _EVENT.unpack_from(data, _HEADERS.size)[0]
-    return what, data[_HEADERS.size + _EVENT.size :]
+    return what, time_ns, data[_BODY_AT:]
 
 
 class ProcessExits:
@@ -83,14 +97,17 @@ class ProcessExits:
         self._table = table
         if not table.host.live:
             raise Unavailable("process exits: a recorded machine has none")
-        self._socket = _listen()
+        self._job = table.training_count > 0
+        """Whether a job runs, so that programs that begin wake the recorder."""
+        self._waking, self._waiting = _listen_twice()
+        self._choose(execs_wake=self._job)
         self._own = os.getpid()
         self._wakes = 0
         self.lost = 0
 
     def fileno(self) -> int:
         """For poll()."""
-        return self._socket.fileno()
+        return self._waking.fileno()
 
     @property
     def pollable(self) -> bool:
@@ -101,10 +118,29 @@ class ProcessExits:
         """The ends since the last call; never blocks."""
         self._wakes += 1
         rows: list[Row] = []
+        events = self._receive(self._waking, rows)
+        # After the other: whatever ended before an event of that one is then there too.
+        if ended := self._receive(self._waiting, rows):
+            events = sorted(events + ended, key=_time_ns)
         begun: dict[int, None] = {}
+        for what, time_ns, body in events:
+            if what == PROC_EVENT_EXIT and len(body) >= _ENDED.size:
+                rows.extend(self._exit(body, time_ns, begun))
+            elif what == PROC_EVENT_EXEC and len(body) >= _EXEC.size:
+                pid, tgid = _EXEC.unpack_from(body)
+                if pid == tgid:
+                    begun[tgid] = None
+        self._begin(list(begun))
+        if self._job != (self._table.training_count > 0):
+            self._job = not self._job
+            self._choose(execs_wake=self._job)
+        return rows
+
+    def _receive(self, source: socket.socket, rows: list[Row]) -> list[Event]:
+        events: list[Event] = []
         for _ in range(BATCH_MAX):
             try:
-                message = parse(self._socket.recv(4096))
+                event = parse(source.recv(MESSAGE_MAX_BYTES))
             except BlockingIOError:
                 break
             except OSError as error:  # ENOBUFS: the kernel threw events away
@@ -113,47 +149,44 @@ class ProcessExits:
                     _lost(f"events of the process connector were lost: {error.strerror}", self.lost)
                 )
                 continue
-            if message is None:
-                continue
-            what, body = message
-            if what == PROC_EVENT_EXIT and len(body) >= 16:
-                rows.extend(self._exit(body, begun))
-            elif what == PROC_EVENT_EXEC and len(body) >= 8:
-                pid, tgid = _EXEC.unpack_from(body)
-                if pid == tgid:
-                    begun[tgid] = None
-        self._begin(list(begun))
-        return rows
+            if event is not None:
+                events.append(event)
+        return events
 
     def _begin(self, pids: list[int]) -> None:
         """Look at processes that are another program now; at those too many, with the next scan."""
         for pid in pids[:LOOKS_MAX_PER_BATCH]:
-            self._table.relearn(pid)
+            self._table.begin(pid)
         for pid in pids[LOOKS_MAX_PER_BATCH:]:
             self._table.forget(pid)
 
-    def _exit(self, body: bytes, begun: dict[int, None]) -> Iterator[Row]:
-        pid, tgid, status = struct.unpack_from("=iiI", body)
+    def _exit(self, body: bytes, time_ns: int, begun: dict[int, None]) -> Iterator[Row]:
+        pid, tgid, status = _ENDED.unpack_from(body)
         if pid != tgid:  # a thread
             return
         if tgid in begun:  # what was known of it is of the program before
             del begun[tgid]
             self._table.forget(tgid)
-        parent = _EXIT.unpack_from(body)[5] if len(body) >= _EXIT.size else 0
+        arguments = self._table.begun.get(tgid, b"")
         known = self._table.forget(tgid)
+        if known is None and status == 0:
+            return
+        parent = _EXIT.unpack_from(body)[5] if len(body) >= _EXIT.size else 0
         if known is None:
-            if status == 0 or parent == self._own:
+            if parent == self._own:
                 return
-            known = self._stranger(tgid, parent)
+            known = self._stranger(tgid, parent, arguments)
         elif known.role == "other" and (status == 0 or parent == self._own):
             return
-        yield exit_row(self._table, known, "connector", status, time.time_ns() // 1000)
+        yield exit_row(self._table, known, "connector", status, _wall_us(time_ns))
 
-    def _stranger(self, pid: int, parent: int) -> Process:
+    def _stranger(self, pid: int, parent: int, arguments: bytes) -> Process:
         """A process that lived too shortly to be scanned; its name is still in its zombie."""
-        data = self._table.host.read(f"/proc/{pid}/stat") or b""
-        stat = parse_stat(data) or Stat("", "Z", parent, 0, 0, 0, 0, 0, 0, 0)
-        process = Process(pid, stat, NOBODY)
+        host = self._table.host
+        stat = parse_stat(host.read(f"/proc/{pid}/stat", record=True) or b"")
+        group = host.read(f"/proc/{pid}/cgroup", record=True) or b""
+        stat = stat or Stat("", "Z", parent, 0, 0, 0, 0, 0, 0, 0)
+        process = Process(pid, stat, NOBODY, arguments, memory_path(group))
         above = self._table.known.get(stat.parent)
         if above is not None and above.role != "other":
             process.role = "child"
@@ -164,16 +197,52 @@ class ProcessExits:
         self._wakes = 0
         return []
 
+    def _choose(self, *, execs_wake: bool) -> None:
+        """Have execs from one of the sockets; from both for a moment, so that none is missed."""
+        programs = [
+            (self._waking, events_of(well=False, execs=execs_wake)),
+            (self._waiting, events_of(well=True, execs=not execs_wake)),
+        ]
+        for sock, program in programs if execs_wake else reversed(programs):
+            attach(sock, program)
+
     def stop(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        """Close the sockets."""
+        self._waking.close()
+        self._waiting.close()
+
+
+def _time_ns(event: Event) -> int:
+    return event[1]
+
+
+def _wall_us(time_ns: int) -> int:
+    """The time (µs since 1970 UTC) of a moment of CLOCK_MONOTONIC that is just over."""
+    now_us, ago_us = time.time_ns() // 1000, (time.monotonic_ns() - time_ns) // 1000
+    return now_us - ago_us if 0 <= ago_us <= LATE_MAX_US else now_us
 
 
 def _lost(detail: str, count: int) -> Row:
     return Row(COLLECTOR_HEALTH, ("process_exits", "lost", detail, None, None, count, None, None))
 
 
+def attach(sock: socket.socket, program: array.array[int]) -> None:
+    """Let only what passes the program into the socket, from now on."""
+    address, size = program.buffer_info()
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+
+
+def _listen_twice() -> tuple[socket.socket, socket.socket]:
+    first = _listen()
+    try:
+        return first, _listen()
+    except Unavailable:
+        first.close()
+        raise
+
+
 def _listen() -> socket.socket:
+    """A socket that gets nothing until it has a filter of its own."""
     if not hasattr(socket, "AF_NETLINK"):
         raise Unavailable("process connector: no netlink on this system")
     try:
@@ -184,9 +253,7 @@ def _listen() -> socket.socket:
         raise Unavailable(f"process connector: {error.strerror} (CONFIG_PROC_EVENTS)") from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        program = exec_and_exit_only()
-        address, size = program.buffer_info()
-        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", size // 8, address))
+        attach(sock, array.array("B", struct.pack("=HBBI", 0x06, 0, 0, 0)))  # ret nothing
         sock.bind((0, CN_IDX_PROC))
         listen = struct.pack("=I", PROC_CN_MCAST_LISTEN)
         headers = _HEADERS.pack(

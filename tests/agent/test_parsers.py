@@ -77,6 +77,7 @@ def test_an_exit_event() -> None:
     event = struct.pack("=IIQ", process_exits.PROC_EVENT_EXIT, 0, 5)
     assert process_exits.parse(headers + event + b"body") == (
         process_exits.PROC_EVENT_EXIT,
+        5,
         b"body",
     )
     assert process_exits.parse(headers) is None

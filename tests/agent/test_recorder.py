@@ -92,6 +92,17 @@ def test_the_end_of_a_rank_and_a_killed_process_are_on_disk_at_once(
     assert (written, recorder._waiting) == (([row], []) if at_once else ([], [row]))
 
 
+def test_it_may_open_more_files_than_a_service_usually_may() -> None:
+    """With 1,024 a host of a thousand processes would leave none for the journal."""
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 2000));"
+        "from trainwreck_agent import daemon; daemon._allow_files();"
+        "print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2000, 2000)\n"
+
+
 def test_it_ends_by_itself_after_its_duration(record: Record) -> None:
     run = record(None, "--duration", "500ms")
     assert run.process.wait(60) == 0
