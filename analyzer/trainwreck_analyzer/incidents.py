@@ -27,7 +27,7 @@ _ANY_ZONE = timedelta(hours=14, minutes=30)
 _WENT_ON_STEPS = 2
 _SURVIVABLE = frozenset({"hardware", "architecture", "algorithm"})
 """Domains of what a run can live through; the others' lines claim that it died."""
-_GENERIC = frozenset({"bare_exception", "python_traceback"})
+_GENERIC = frozenset({"bare_exception", "python_traceback", "exception_told"})
 _NOT_FINITE = "loss_not_finite"
 _FRAMES = ("traceback_frames", "traceback_frames_rendezvous", "traceback_frames_checkpoint")
 """Says something only where nothing else does."""
