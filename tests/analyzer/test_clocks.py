@@ -337,3 +337,36 @@ def test_any_kernel_line_may_tell_of_the_boot(lines: list[tuple[str, float]]) ->
         boot.saw(at_s)
         boot.feed(text, at_s)
     assert boot.utc_s is None or not boot.several
+
+
+def test_a_time_of_a_line_before_tells_no_skew(tmp_path: Path) -> None:
+    """The traceback stands below a step 8 s before the kill: no clock is fast."""
+    steps = "".join(
+        f"{KILL + timedelta(seconds=10 * n - 608):%Y-%m-%d %H:%M:%S},000 INFO step {n}"
+        f" loss {2.5 - n / 1000:.4f}\n"
+        for n in range(61)
+    )
+    killed = "[rank3]: RuntimeError: DataLoader worker (pid 4721) is killed by signal: Killed.\n"
+    kern = f"{KILL:%b %d %H:%M:%S} node7 kernel: {OOM}\n"
+    incident = only(told(tmp_path, train=steps + killed, kern=kern))
+    assert incident.verdict.cause == "host_oom"
+    assert times(incident)["kern"] == KILL
+    assert "fast" not in incident.verdict.summary
+    assert "slow" not in incident.verdict.summary
+
+
+def test_a_complaint_without_a_time_is_no_earlier_than_the_fault(tmp_path: Path) -> None:
+    """The fault comes 6 s after the last step that stands above the complaint."""
+    steps = "".join(
+        f"{KILL + timedelta(seconds=10 * n - 600):%Y-%m-%d %H:%M:%S},000 INFO step {n}"
+        f" loss {2.5 - n / 1000:.4f}\n"
+        for n in range(61)
+    )
+    retry = (
+        "node1:500:600 [3] transport/net_ib.cc:1298 NCCL WARN NET/IB : Got completion from peer"
+        " 10.0.0.12<52144> with status=12 opcode=0 len=0 vendor err 129 (Send)\n"
+    )
+    fault = f"{KILL + timedelta(seconds=6):%b %d %H:%M:%S} node2 kernel: {XID}\n"
+    found = told(tmp_path, train=steps + retry, kern=fault)
+    assert times(only(found))["kern"] == KILL + timedelta(seconds=6)
+    assert only(found).verdict.component.host == "node2"

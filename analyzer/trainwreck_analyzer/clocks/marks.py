@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainwreck_analyzer import kernel
+from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.series import Step
 
@@ -19,6 +20,9 @@ _REPORT = re.compile(r"exit ?code|exited|died|killed|terminated|[Ss]ignal|SIG[A-
 WAITED = re.compile(r"ran for (\d{1,10}) milliseconds", re.ASCII)
 """How long a collective had been waited for when it was called timed out."""
 _PID = re.compile(r"\bpid[:= ] ?(\d{1,10})\b|\bprocess (\d{1,10})\b", re.ASCII | re.IGNORECASE)
+_OF_TABLE = re.compile(r"\s{1,8}(?:exitcode|traceback) {1,8}: ", re.ASCII)
+"""Lines of torchelastic's table, which tells when a rank failed a few lines above."""
+_CLOCK = Clock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Mark:
     """Seconds since 1970 as that clock shows them, or since boot."""
     late: bool = False
     """It tells of the event some time after it, so ``at_s`` is never too early."""
+    loose: bool = False
+    """Its time is that of a line before it: good enough for a zone, not for a skew."""
 
 
 def of_facts(facts: Iterable[Fact], *, boot: bool) -> Iterator[Mark]:
@@ -49,8 +55,14 @@ def of_facts(facts: Iterable[Fact], *, boot: bool) -> Iterator[Mark]:
             if pid.isdigit() and DEATH_KINDS.fullmatch(fact.kind):
                 yield Mark(death(pid), at_s)
         elif _REPORT.search(fact.text):
+            loose = not has_own_time(fact)
             for found in _PID.finditer(fact.text[:1000]):
-                yield Mark(death(found[1] or found[2]), at_s, late=True)
+                yield Mark(death(found[1] or found[2]), at_s, late=True, loose=loose)
+
+
+def has_own_time(fact: Fact) -> bool:
+    """Whether a line shows its time itself, or stands in a table that does."""
+    return _OF_TABLE.match(fact.text) is not None or _CLOCK.time(fact.text[:300]) is not None
 
 
 def of_steps(steps: Sequence[Step]) -> Iterator[Mark]:

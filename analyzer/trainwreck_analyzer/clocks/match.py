@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 
 from trainwreck_analyzer.clock import zone_and_skew_s
@@ -44,7 +45,8 @@ class _Difference:
     least: bool | None
     """Not exact: the true difference is at least this (else at most); None: either."""
     grain_s: float = 0.0
-    """What is cut off: a clock that shows whole seconds is up to one behind."""
+    """What is cut off: a clock that shows whole seconds is up to one behind. Infinite where one of
+    the two has its time from a line before."""
 
 
 def wall(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
@@ -154,13 +156,14 @@ def _agreed(seconds: Sequence[float], found: Sequence[_Difference], default: flo
 
 def _difference(mine: Mark, their: Mark, key: Key) -> _Difference:
     whole = mine.at_s == int(mine.at_s) or their.at_s == int(their.at_s)
+    loose = mine.loose or their.loose
     return _Difference(
         their.at_s - mine.at_s,
         mine.at_s,
         key,
         not (mine.late or their.late),
         None if mine.late and their.late else mine.late,
-        1.0 if whole else _SAME_S,
+        inf if loose else 1.0 if whole else _SAME_S,
     )
 
 

@@ -17,6 +17,7 @@ _EARLIEST_S = -2.0
 _END_LATE_S = 120.0
 _END_EARLY_S = 30.0
 """A log that is buffered is written to its end a little after the job's."""
+_SOON_S = 300.0
 _HOUR_S = 3600
 _MOST_FAULTS = 20
 
@@ -37,9 +38,21 @@ def zone_s(
     faults = [f for f in host if f.evidence == "kernel" and f.time and initiates(f)]
     if not complaints:
         return None
-    first_s = min(began_s(f) for f in complaints)
+    first_s, earliest_s = _first_s(complaints)
     times_s = [fault.time.timestamp() for fault in faults[:_MOST_FAULTS] if fault.time]
-    return _only_hour_s((first_s - at_s for at_s in times_s), _EARLIEST_S, _LATEST_S)
+    return _only_hour_s((first_s - at_s for at_s in times_s), earliest_s, _LATEST_S)
+
+
+def _first_s(complaints: Sequence[Fact]) -> tuple[float, float]:
+    """When the first was made, and how much later than that the fault may seem to be, < 0.
+
+    A traceback has the time of the last step before it: the first that shows its own is surer.
+    """
+    first_s = min(began_s(f) for f in complaints)
+    own_s = min((began_s(f) for f in complaints if marks.has_own_time(f)), default=None)
+    if own_s is not None and own_s - first_s <= _SOON_S:
+        return own_s, _EARLIEST_S
+    return first_s, -_LATEST_S
 
 
 def end_zone_s(last: datetime | None, scheduler: Sequence[Fact]) -> int | None:
