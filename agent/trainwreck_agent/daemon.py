@@ -14,7 +14,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from trainwreck_agent import last_run
+from trainwreck_agent import last_run, ranks
 from trainwreck_agent.collector import Row, find
 from trainwreck_agent.collectors.process import Processes
 from trainwreck_agent.host import Host, Unavailable
@@ -90,6 +90,7 @@ class Recorder:
             signal.signal(number, self._on_signal)
         self._offset_us = _clock_offset_us()
         self._suspended_us = _suspended_us()
+        self._told = ranks.Told()
         self._start_children()
         try:
             self.writer = Writer(self.layout)
@@ -103,6 +104,7 @@ class Recorder:
         """Fork what may hang, while this process is small and holds nothing."""
         blocking = []
         kinds = find()
+        ranks.shared(self.host).told = self._told
         gc.collect()
         gc.freeze()  # a collection would touch, and so copy, each page shared with the children
         for name, kind in kinds.items():
@@ -139,6 +141,7 @@ class Recorder:
         """Open what the kernel pushes. What is not there is recorded, once."""
         try:
             processes = Processes(self.host)
+            processes.told = self._told
         except Unavailable as error:
             self._absent("process", error)
         else:

@@ -97,7 +97,7 @@ class ProcessExits:
         self._table = table
         if not table.host.live:
             raise Unavailable("process exits: a recorded machine has none")
-        self._job = table.training_count > 0
+        self._job = bool(table.training)
         """Whether a job runs, so that programs that begin wake the recorder."""
         self._waking, self._waiting = _listen_twice()
         self._choose(execs_wake=self._job)
@@ -131,7 +131,7 @@ class ProcessExits:
                 if pid == tgid:
                     begun[tgid] = None
         self._begin(list(begun))
-        if self._job != (self._table.training_count > 0):
+        if self._job != bool(self._table.training):
             self._job = not self._job
             self._choose(execs_wake=self._job)
         return rows

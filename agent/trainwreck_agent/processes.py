@@ -118,8 +118,8 @@ class ProcessTable:
         self.begun: dict[int, bytes] = {}
         """Arguments of processes that called exec and have no place in a job; no more is read of
         them before the next scan, which most of them do not live to see."""
-        self.training_count = 0
-        """Processes of jobs among them, and their children."""
+        self.training: dict[int, Process] = {}
+        """Those of jobs, and their children."""
         self._open_count = 0
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._open_max = min(OPEN_MAX, soft // 2) if soft >= 0 else OPEN_MAX
@@ -249,7 +249,8 @@ class ProcessTable:
             process.file = file
             self._open_count += 1
         process.role = self._role(process)
-        self.training_count += process.role != "other"
+        if process.role != "other":
+            self.training[pid] = process
         process.busy_ticks = stat.user_ticks + stat.system_ticks
         self.known[pid] = process
         return process
@@ -271,7 +272,7 @@ class ProcessTable:
         process = self.known.pop(pid, None)
         if process is None:
             return None
-        self.training_count -= process.role != "other"
+        self.training.pop(pid, None)
         for file in (process.file, process.runs):
             if file is not None:
                 self._close(file)

@@ -97,7 +97,7 @@ def test_a_process_that_runs_a_little_all_the_time_is_asked_no_more_whether_it_r
 def test_files_stay_within_what_this_process_may_open(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 30, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * before + 60, hard))
     try:
         machine = Machine(tmp_path)
         for pid in range(10, 200):
@@ -108,7 +108,7 @@ def test_files_stay_within_what_this_process_may_open(tmp_path: Path) -> None:
             machine.table.scan()
         assert len(machine.table.known) == 191
         held = len(os.listdir("/proc/self/fd")) - before
-        assert held <= (before + 30) // 2
+        assert 0 < held <= before + 30
         for pid in list(machine.table.known):
             machine.table.forget(pid)
         assert len(os.listdir("/proc/self/fd")) == before

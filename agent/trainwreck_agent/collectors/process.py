@@ -12,6 +12,7 @@ from trainwreck_agent.cgroup import Cgroup, Usage
 from trainwreck_agent.collector import Collector, Row
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.processes import Process, ProcessTable
+from trainwreck_agent.ranks import Told
 from trainwreck_agent.tables.process import PROCESS, PROCESS_EXIT
 
 SCAN_EVERY = 5
@@ -35,6 +36,8 @@ class Processes(Collector):
         self.table = table or ProcessTable(host)
         self.exits_elsewhere = False
         """The kernel reports exits, so a vanished process is not reported from here."""
+        self.told: Told | None = None
+        """Where it is told which processes are of a job."""
         self._cgroups: dict[str, Cgroup | None] = {}
         self._turn = 0
 
@@ -53,11 +56,11 @@ class Processes(Collector):
             if process.role == "other" and not self._worth_it(process):
                 continue
             yield self._row(process, usage)
+        if self.told is not None:
+            self.told.tell(self.table.training.values())
 
     def _look_at_training(self) -> Iterator[Process]:
-        for pid, process in list(self.table.known.items()):
-            if process.role == "other":
-                continue
+        for pid in list(self.table.training):
             seen = self.table.look(pid)
             if seen is not None:
                 yield seen

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from trainwreck_agent.collector import Row
 from trainwreck_agent.collectors import cgroup, process_detail, setting, software
 from trainwreck_agent.collectors.blocked_process import BlockedProcess
+from trainwreck_agent.collectors.process import Processes
 from trainwreck_agent.host import Host
-from trainwreck_agent.ranks import Ranks
+from trainwreck_agent.identity import NOBODY
+from trainwreck_agent.processes import Process, parse_stat
+from trainwreck_agent.ranks import TOLD_MAX, Ranks, Told
 
 STAT = (
     "{pid} ({name}) {state} {parent} 1 1 0 -1 4194304 100 0 7 0 {ticks} 60 0 0 20 0 4 0 {start}"
@@ -46,6 +49,9 @@ class Machine:
         self.write(f"{pid}/environ", "" if rank is None else f"RANK={rank}\0WORLD_SIZE=2\0")
         self.write(f"{pid}/cgroup", "0::/job\n")
 
+    def ends(self, pid: int) -> None:
+        shutil.rmtree(self.root / "proc" / str(pid))
+
     def sleeps(self, pid: int, state: str, switches: int) -> None:
         self.process(pid, state=state)
         self.write(f"{pid}/status", f"voluntary_ctxt_switches:\t{switches}\n")
@@ -64,9 +70,7 @@ def test_ranks_and_their_children_are_found_and_forgotten(machine: Machine) -> N
     ranks = Ranks(machine.host)
     assert [(p.pid, p.role) for p in ranks.now(0.0)] == [(100, "training"), (101, "child")]
     assert [p.pid for p in ranks.training(1.0)] == [100]
-    for name in ("stat", "cmdline", "environ", "cgroup"):
-        (machine.root / "proc" / "100" / name).unlink()
-    (machine.root / "proc" / "100").rmdir()
+    machine.ends(100)
     assert [p.pid for p in ranks.now(6.0)] == [101]
 
 
@@ -90,6 +94,45 @@ def test_others_are_read_twice_and_never_again(
     for turn in range(5):
         ranks.now(6.0 * turn)
     assert sorted(looked) == sorted(2 * [*range(200, 230)])
+
+
+def test_the_recorder_tells_who_is_of_a_job_and_nobody_else_is_looked_at(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.process(100, rank=0)
+    machine.process(101, rank=None, parent=100)
+    machine.process(200, rank=None)
+    machine.process(1, rank=None, name="systemd")
+    told = Told()
+    ranks = Ranks(machine.host, told)
+    assert [p.pid for p in ranks.now(0.0)] == [100, 101]  # nothing told yet
+    recorder = Processes(machine.host)
+    recorder.told = told
+    machine.process(300, rank=1)
+    machine.process(301, rank=1, parent=300)
+    list(recorder.collect())
+    monkeypatch.setattr(Host, "list", None)  # no look of its own
+    expected = [(100, "training", 0), (101, "child", None), (300, "training", 1), (301, "child", 1)]
+    assert [(p.pid, p.role, p.identity.rank) for p in ranks.now(20.0)] == expected
+    assert [p.pid for p in ranks.training(40.0)] == [100, 300]
+    for pid in (100, 101, 300):
+        recorder.table.forget(pid)
+    list(recorder.collect())
+    assert [p.pid for p in ranks.now(60.0)] == [301]
+    told.tell([])
+    assert ranks.now(80.0) == []
+
+
+def test_what_is_told_is_bounded(machine: Machine) -> None:
+    told = Told()
+    stat = parse_stat(STAT.format(pid=1, name="a", state="S", parent=1, ticks=1, start=1).encode())
+    assert stat is not None
+    told.tell(Process(pid, stat, NOBODY) for pid in range(1, TOLD_MAX + 100))
+    heard = told.heard(0)
+    assert heard is not None
+    version, roles = heard
+    assert len(roles) == TOLD_MAX
+    assert told.heard(version) is None
 
 
 def stacks(rows: Any) -> list[Row]:
