@@ -172,6 +172,12 @@ class Layout:
             version = int(meta["schema_version"])
             str(meta["host"])
         except FileNotFoundError as error:
+            if not os.path.isdir(self._root):
+                raise DataDirectoryError(
+                    f"{self._root}: nothing is recorded there (no such folder); `trainwreck record`"
+                    " records, `trainwreck diagnose LOG` reads logs alone, `trainwreck demo` shows"
+                    " both"
+                ) from error
             raise DataDirectoryError(
                 f"{self._root}: not a data directory of trainwreck (no meta.json);"
                 " record into it with `trainwreck record --data`, or name another one"

@@ -23,16 +23,18 @@ AFTER = timedelta(minutes=5)
 """The window around an incident: what is exported with it."""
 
 
-def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> None:
-    """Write every incident beside the data, where that may be written; else do nothing.
+def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> list[Path]:
+    """Write every incident beside the data, where that may be written; the directories it was.
 
     The ``incident`` view and the app's list read it there. The same incident replaces itself. One
     that is new and has a time is pinned: retention leaves what was recorded around it.
     """
+    written: list[Path] = []
     for directory in data:
         layout = Layout(directory)
         if not os.access(layout.incidents, os.W_OK):
             continue
+        written.append(directory)
         for incident in diagnosis.incidents:
             path = layout.incidents / f"{incident.id}.json"
             known = path.exists()
@@ -41,6 +43,7 @@ def keep(diagnosis: Diagnosis, data: Sequence[Path]) -> None:
             layout.replace(path.with_suffix(".tsv"), encode(_row(incident, path), 0))
             if not known and incident.start is not None:
                 pins.pin(layout, incident.id)
+    return written
 
 
 def _row(incident: Incident, document: Path) -> Row:

@@ -20,9 +20,10 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path: Path) -> Cli:
     """Runs ``trainwreck`` in a process of its own with a home and data folder of its own."""
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
         env = {
-            **os.environ, "HOME": str(tmp_path), "TRAINWRECK_DATA": str(tmp_path / "default-data"),
+            **os.environ, "HOME": str(tmp_path),
+            "TRAINWRECK_DATA": str(data or tmp_path / "default-data"),
             "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("agent", "analyzer", "tui")),
             "COLUMNS": "100",
         }  # fmt: skip
@@ -121,6 +122,43 @@ def test_a_data_directory_that_cannot_be_written_is_refused(cli: Cli) -> None:
     refused(cli("record", "--data", "/proc/nowhere", "--duration", "1s"), "/proc/nowhere", "--data")
 
 
+def test_a_folder_that_is_not_there_is_told_with_what_to_do_instead(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for command in (("diagnose",), ("tui",), ("incidents",), ("sql", "SELECT 1")):
+        done = cli(command[0], "--data", tmp_path / "none", *command[1:])
+        refused(done, "nothing is recorded there", "trainwreck demo")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_read_is_told_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    if os.access("/proc/1/mem", os.R_OK):
+        log = Path("/proc/self/mem")  # root may open everything, and cannot read this
+    else:
+        log = tmp_path / "secret.log"
+        log.write_text("x\n")
+        log.chmod(0)
+    done = cli("diagnose", log)
+    refused(done, str(log))
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_log_in_the_place_of_a_command_is_understood(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("step 1\n")
+    refused(cli(tmp_path / "train.log"), f"trainwreck diagnose {tmp_path / 'train.log'}")
+    refused(cli("diagnos"), "did you mean `trainwreck diagnose`?")
+
+
+def test_a_recording_that_was_not_asked_is_told_of(cli: Cli, recorded: Path) -> None:
+    log = recorded.parent / "train.log"
+    log.write_text("step 1 loss 2.5\nKeyboardInterrupt\n")
+    done = cli("diagnose", log, data=recorded)
+    assert f"--data {recorded}" in done.stderr
+    assert "--data" not in cli("diagnose", log).stderr
+    asked = cli("diagnose", "--data", recorded, log)
+    assert f"kept in {recorded} as " in asked.stderr
+
+
 def test_wrong_usage_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert cli("record", "--interval", "soon").returncode == 2
     assert cli("nonsense").returncode == 2
@@ -142,7 +180,9 @@ def test_sql_answers_in_every_format(cli: Cli, recorded: Path, tmp_path: Path) -
 
 
 def test_sql_says_what_is_wrong_with_a_query(cli: Cli, recorded: Path) -> None:
-    refused(cli("sql", "--data", recorded, "SELECT nothing FROM nowhere"), "nowhere")
+    done = cli("sql", "--data", recorded, "SELECT nothing FROM nowhere")
+    refused(done, "nowhere")
+    assert "Usage" not in done.stderr
 
 
 def test_doctor_says_what_is_recorded_and_what_is_not_and_why(cli: Cli, recorded: Path) -> None:
@@ -196,3 +236,5 @@ def test_signatures_are_listed_and_checked(cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "mine.toml"
     bad.write_text('titel = "x"\n')
     refused(cli("signatures", "check", bad), "mine.toml", "titel")
+    assert "gpu_oom" in cli("signatures", "--cause", "gpu_oom").stdout
+    refused(cli("signatures", "--cause", "gpu_omm"), "gpu_oom")

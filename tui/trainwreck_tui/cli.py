@@ -51,6 +51,26 @@ class LateGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; for a log or a misspelt name a hint at the right one.
+
+        Raises:
+            click.UsageError: There is no such command.
+        """
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        import difflib
+        from pathlib import Path
+
+        near = difflib.get_close_matches(name, COMMANDS, 1, 0.6)
+        told = f"did you mean `trainwreck {near[0]}`?" if near else "`trainwreck --help` lists them"
+        if Path(name).exists():
+            told = f"to read it: trainwreck diagnose {name}"
+        raise click.UsageError(f"no such command: {name}; {told}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trainwreck_tui.commands import options
 
+if TYPE_CHECKING:
+    from trainwreck_analyzer.verdict import Diagnosis
+
 
 @click.command()
-@options.data_directories
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+    help="Data directory of the recorder, joined to the logs; several for several hosts."
+    f" Without PATH the default is {options.DEFAULT}.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
 @options.paths
 def diagnose(data: tuple[Path, ...], paths: tuple[Path, ...], as_json: bool) -> None:
@@ -35,10 +43,13 @@ def diagnose(data: tuple[Path, ...], paths: tuple[Path, ...], as_json: bool) -> 
 
     with _Progress() as progress:
         diagnosis = run(paths, data, progress=progress)
+    kept: list[Path] = []
     if data:
         from trainwreck_analyzer.archive import keep
 
-        keep(diagnosis, data)
+        kept = keep(diagnosis, data)
+    elif not as_json and (hint := options.unasked()):
+        click.echo(f"trainwreck: {hint}", err=True)
     if as_json:
         from trainwreck_analyzer.render.json import to_json
 
@@ -46,7 +57,18 @@ def diagnose(data: tuple[Path, ...], paths: tuple[Path, ...], as_json: bool) -> 
     else:
         from trainwreck_analyzer.render.text import to_text
 
-        click.echo(to_text(diagnosis))
+        click.echo(to_text(diagnosis), nl=False)
+        if data and diagnosis.incidents:
+            _tell_kept(diagnosis, kept)
+
+
+def _tell_kept(diagnosis: Diagnosis, kept: list[Path]) -> None:
+    if not kept:
+        click.echo("trainwreck: not kept with the data: the folder is not yours to write", err=True)
+        return
+    ids = ", ".join(incident.id for incident in diagnosis.incidents)
+    where = ", ".join(map(str, kept))
+    click.echo(f"trainwreck: kept in {where} as {ids}; see `trainwreck incidents`", err=True)
 
 
 class _Progress:

@@ -10,7 +10,10 @@ from trainwreck_tui.commands import options
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Data directory.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DIR",
+    help=f"Data directory.  [default: {options.DEFAULT}]",
+)  # fmt: skip
 @click.option("--host-root", default="/", metavar="/", help="Look at a recorded machine.")
 @click.option(
     "--signals", "all_signals", is_flag=True, help="List every signal: recorded, absent, and why."

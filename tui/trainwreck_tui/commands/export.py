@@ -19,7 +19,7 @@ from trainwreck_tui.commands import options
 def export(data: tuple[Path, ...], to: Path, incident: str) -> None:
     """Write INCIDENT (its id, or 'last') to one file that can be sent away.
 
-    Ids are listed by `trainwreck diagnose`, the app, and `SELECT id, summary FROM incident`.
+    Ids are listed by `trainwreck incidents` and by `trainwreck sql "FROM incident"`.
     """
     from trainwreck_tui import report
 

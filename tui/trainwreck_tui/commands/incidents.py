@@ -22,7 +22,7 @@ def incidents(ctx: click.Context, data: tuple[Path, ...], as_json: bool) -> None
 
     \b
       trainwreck incidents
-      trainwreck incidents unpin 20260301T142233-host_oom
+      trainwreck incidents unpin 9f2c61d0a3b4
     """  # noqa: D301 — \b is click's sign for a block kept as it is
     ctx.obj = data
     if ctx.invoked_subcommand is not None:

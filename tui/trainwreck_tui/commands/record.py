@@ -7,9 +7,15 @@ import sys
 
 import click
 
+from trainwreck_tui.commands import options as common
+
 
 @click.command()
-@click.option("--data", metavar="DIR", help="Where to record to; made if it is not there.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    help=f"Where to record to; made if it is not there.  [default: {common.DEFAULT}]",
+)
 @click.option("--interval", metavar="1s", help="Time between ticks: 500ms, 1s, 5s.  [default: 1s]")
 @click.option("--duration", metavar="60s", help="Stop after this long.  [default: until stopped]")
 @click.option("--host-root", metavar="/", help="Read proc/ and sys/ below another folder.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import click
@@ -20,7 +21,12 @@ def signatures(ctx: click.Context, cause: str | None) -> None:
         return
     from trainwreck_analyzer.signature import load
 
-    for name, signature in sorted(load().items(), key=lambda item: (item[1].cause, item[0])):
+    found = sorted(load().items(), key=lambda item: (item[1].cause, item[0]))
+    codes = list(dict.fromkeys(signature.cause for _, signature in found))
+    if cause is not None and cause not in codes:
+        near = difflib.get_close_matches(cause, codes, 3, 0.4) or codes
+        raise click.UsageError(f"--cause {cause}: no signature has it; there are {', '.join(near)}")
+    for name, signature in found:
         if cause is None or signature.cause == cause:
             click.echo(f"{signature.cause:26} {name:34} {signature.title}")
 

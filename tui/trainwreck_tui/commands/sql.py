@@ -50,7 +50,8 @@ def sql(data: tuple[Path, ...], form: str, to: Path | None, query: str | None) -
     try:
         _answer(connection, query, form, to)
     except duckdb.Error as error:
-        raise click.UsageError(str(error)) from error
+        click.echo(f"trainwreck: {error}", err=True)
+        raise SystemExit(2) from error
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, query: str, form: str, to: Path | None) -> None:
