@@ -29,8 +29,8 @@ class Session:
     def log_of(self, incident: Incident | None) -> Path | None:
         """The log to show beside an incident: of its evidence, its victims, else the first read."""
         evidence = incident.hypotheses[0].evidence if incident and incident.hypotheses else ()
-        victims = incident.victims if incident else ()
-        for one in (*(e for e in evidence if e.kind == "log"), *victims):
+        told: list[Evidence | Victim] = [one for one in evidence if one.kind == "log"]
+        for one in (*told, *(incident.victims if incident else ())):
             if one.line is not None and one.source and Path(one.source).is_file():
                 return Path(one.source)
         for entry in self.diagnosis.inputs if self.diagnosis else ():
