@@ -42,12 +42,12 @@ def seen_of(folder: Path, what: str) -> int:
         return len(list(layout.state.glob("sealing.*")))
     if what == "sealed" and layout.sealed.is_dir():
         return len(layout.spans())
-    return 0
+    return int(what == "prepared" and layout.prepared.exists())
 
 
-def wait_for(folder: Path, what: str) -> None:
+def wait_for(folder: Path, what: str, wait_s: float = WAIT_S) -> None:
     """Until there is more of it than at the start; not for ever, for there may be no more."""
-    before, until_s = seen_of(folder, what), time.monotonic() + WAIT_S
+    before, until_s = seen_of(folder, what), time.monotonic() + wait_s
     while what != "start" and time.monotonic() < until_s:
         if seen_of(folder, what) > before:
             return

@@ -118,7 +118,20 @@ def is_prepared(layout: Layout) -> bool:
         said = layout.prepared.read_text()
     except OSError:
         return False
-    return said == views.prepared_for(layout.root) and layout.database.exists()
+    return (
+        said == views.prepared_for(layout.root)
+        and layout.database.exists()
+        and all(_is_whole(_empty_segment(layout, table)) for table in tables().values())
+    )
+
+
+def _empty_segment(layout: Layout, table: Table) -> Path:
+    return layout.segments / table.name / "0000000000-0000000000.0000000000000000.parquet"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it is there; without its content it would be from before a power cut."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def prepare(layout: Layout) -> None:
@@ -128,16 +141,16 @@ def prepare(layout: Layout) -> None:
     """
     connection = duckdb.connect(":memory:")
     for table in tables().values():
-        folder = layout.segments / table.name
-        folder.mkdir(mode=0o750, exist_ok=True)
-        first = folder / "0000000000-0000000000.0000000000000000.parquet"
-        if not first.exists():
-            beside = folder / f".empty.{os.getpid()}"
+        first = _empty_segment(layout, table)
+        first.parent.mkdir(mode=0o750, exist_ok=True)
+        if not _is_whole(first):
+            beside = first.with_name(f".empty.{os.getpid()}")
             body = empty(table).replace(", NULL::VARCHAR AS host", "", 1)
             connection.execute(
                 f"COPY (SELECT *, 0::BIGINT AS segment FROM ({body}))"
                 f" TO {views.quote(str(beside))} (FORMAT parquet)"
             )
+            _sync(beside)  # XFS keeps the name through a power cut, but not the content
             beside.replace(first)
     reading = layout.state / READING
     for nothing in (layout.journal_path(0), layout.incidents / "none.tsv", reading):
@@ -146,6 +159,14 @@ def prepare(layout: Layout) -> None:
     connection.close()
     write_database(layout)
     layout.replace(layout.prepared, views.prepared_for(layout.root))
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_database(layout: Layout) -> None:

@@ -68,6 +68,36 @@ def test_every_column_of_the_contract_has_a_meaning() -> None:
             assert column.help, f"{table.name}.{column.name}"
 
 
+def test_what_a_power_cut_emptied_is_made_again(layout: Layout) -> None:
+    """XFS keeps names without content: a view would not read such a segment, ever."""
+    store.prepare(layout)
+    fill(layout, "here")
+    first = next(layout.segments.glob("memory/0000000000-*.parquet"))
+    first.write_bytes(b"")
+    assert not store.is_prepared(layout)
+    store.prepare(layout)
+    assert store.is_prepared(layout)
+    with duckdb.connect(str(layout.database), read_only=True) as connection:
+        assert connection.execute("FROM memory").fetchall() == []
+
+
+def test_every_file_is_on_disk_before_the_directory_counts_as_prepared(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        fsync(fd)
+        synced.add(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store.prepare(layout)
+    segments = list(layout.segments.glob("*/*.parquet"))
+    assert segments
+    assert {path.stat().st_ino for path in segments} <= synced
+
+
 def test_a_directory_that_moved_or_was_copied(layout: Layout, tmp_path: Path) -> None:
     store.prepare(layout)
     fill(layout, "here")
