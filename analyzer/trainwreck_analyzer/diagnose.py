@@ -13,6 +13,7 @@ from trainwreck_analyzer.case import FILE_ORDER, Case, case_of
 from trainwreck_analyzer.catalogue import Catalogue, built_in
 from trainwreck_analyzer.clocks.recorded import Data
 from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.host_events import run_first
 from trainwreck_analyzer.judge import judge
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.verdict import Diagnosis, Input
@@ -53,7 +54,7 @@ def diagnose(
     inputs = (*gathered.inputs, *case.inputs(readings))
     if inputs and not case.facts:
         _refuse_what_is_no_log(inputs)
-    return Diagnosis(inputs, judge(case, catalogue))
+    return Diagnosis(inputs, run_first(judge(case, catalogue), inputs))
 
 
 def _refuse_what_is_no_log(inputs: Sequence[Input]) -> None:

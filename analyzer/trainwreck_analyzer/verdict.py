@@ -122,6 +122,8 @@ class Incident:
     victims: tuple[Victim, ...] = ()
     not_measured: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    before_run: bool = False
+    """It befell the host, and was over before the run whose logs were read began."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 from story import CRASH_S, START, lines_of
 from textual.pilot import Pilot
 from textual.widgets import DataTable, OptionList, Static
-from trainwreck_analyzer.verdict import Component, Diagnosis, Evidence, Incident, Input, Victim
+from trainwreck_analyzer.verdict import Component, Diagnosis, Evidence, Incident, Input, Run, Victim
 from trainwreck_tui.app import TrainwreckApp
 from trainwreck_tui.screens.incident import IncidentScreen
 from trainwreck_tui.screens.incidents import IncidentsScreen
@@ -333,6 +333,21 @@ async def test_log_opens_where_the_trouble_is_loud(
     async with app.run_test(size=(100, 40)) as pilot:
         await settled(app, pilot, "l")
         assert app.screen.query_one(LogView).marked == 8
+
+
+async def test_what_befell_the_host_before_the_run_stands_below_it(
+    incident: Incident, data: Path, log: Path
+) -> None:
+    assert incident.start is not None
+    later = incident.start + timedelta(hours=1)  # its clock is wrong: it is below all the same
+    host = replace(incident, id="host", start=later, run=Run(), before_run=True)
+    app = TrainwreckApp([data], [log], Diagnosis((), (incident, host)))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(app, pilot)
+        assert isinstance(app.screen, IncidentScreen)
+        await settled(app, pilot, "escape")
+        rows = [line for line in lines_of(app).splitlines() if "Host out of memory" in line]
+        assert ["before the run" in row for row in rows] == [False, True]
 
 
 async def test_enter_on_a_victim_opens_the_log_at_its_line(

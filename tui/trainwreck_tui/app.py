@@ -95,9 +95,10 @@ class TrainwreckApp(App[None]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         incidents = self.session.incidents()
+        of_run = [one for one in incidents if not one.before_run] or incidents
         self.push_screen(IncidentsScreen())
-        if len(incidents) == 1:
-            self.push_screen(IncidentScreen(incidents[0]))
+        if len(of_run) == 1:
+            self.push_screen(IncidentScreen(of_run[0]))
 
     def connect(self) -> duckdb.DuckDBPyConnection | None:
         """A connection of its own for one thread; None without data."""

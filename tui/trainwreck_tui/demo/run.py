@@ -131,16 +131,11 @@ def diagnosed(where: Folders, display: Display) -> Diagnosis:
 
     display.now("diagnosing")
     started_s = time.monotonic()
-    diagnosis = since_the_start(diagnose([where.log], [where.data]))
+    diagnosis = diagnose([where.log], [where.data])
+    own = tuple(one for one in diagnosis.incidents if not one.before_run)
+    diagnosis = replace(diagnosis, incidents=own)
     display.say(f"Diagnosed in {time.monotonic() - started_s:.1f} s from the log and the telemetry")
     return diagnosis
-
-
-def since_the_start(diagnosis: Diagnosis) -> Diagnosis:
-    """Without what happened to the machine before the job: the kernel's log reaches back."""
-    began = diagnosis.inputs[0].first_time
-    own = [i for i in diagnosis.incidents if not (began and i.end and i.end < began)]
-    return replace(diagnosis, incidents=tuple(own))
 
 
 def demonstrate(

@@ -1,4 +1,7 @@
-"""The incidents, newest first; where there is none, a calm word about what was read."""
+"""The incidents of the run, newest first, then those of its host before it.
+
+Where there is none, a calm word about what was read.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class IncidentsScreen(BaseScreen):
 # Incidents
 **Enter** opens one. `t` shows the newest telemetry without an incident, `s` asks the data with SQL,
 `r` reads everything again. Incidents that were diagnosed earlier and kept with the data are listed
-too.
+too. What befell the host **before the run** stands below those of the run.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "timeline", "Timeline"),
@@ -49,7 +52,8 @@ too.
     def on_mount(self) -> None:
         """Fill the list."""
         session = self.trainwreck.session
-        incidents = sorted(session.incidents(), key=lambda i: i.start or _EPOCH, reverse=True)
+        newest = sorted(session.incidents(), key=lambda i: i.start or _EPOCH, reverse=True)
+        incidents = sorted(newest, key=lambda i: i.before_run)
         self._incidents = incidents
         options = self.query_one(OptionList)
         options.display = bool(incidents)
@@ -96,7 +100,7 @@ too.
         text.append(bar(verdict.confidence, 5), self.colour("error"))
         text.append(f" {units.probability(verdict.confidence):>5}  ")
         who = [f"rank {part.rank}" if part.rank is not None else "", part.host or "",
-               incident.run.job or ""]  # fmt: skip
+               incident.run.job or "", "before the run" if incident.before_run else ""]  # fmt: skip
         text.append(" · ".join(word for word in who if word), self.colour("quiet"))
         text.truncate(max(20, self.size.width - 4), overflow="ellipsis")
         return text
