@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,8 +61,17 @@ class Recorded:
             found.setdefault(fact.kind, []).append(fact)
         return found
 
-    def incidents(self, *lines: str) -> tuple[Incident, ...]:
-        """What is diagnosed from it and from a log with these lines; ``5 text`` is at second 5."""
+    def named(self, host: str) -> Recorded:
+        """The same, as if another host had written it."""
+        meta = self.layout.root / "meta.json"
+        meta.write_text(json.dumps(json.loads(meta.read_text()) | {"host": host}))
+        return self
+
+    def incidents(self, *lines: str, more: Sequence[Path] = ()) -> tuple[Incident, ...]:
+        """What is diagnosed from it and from a log with these lines; ``5 text`` is at second 5.
+
+        ``more``: data directories of other hosts.
+        """
         log = self.layout.root.parent / "train.log"
         stamped = []
         for line in lines:
@@ -68,4 +79,4 @@ class Recorded:
             when = START + timedelta(seconds=float(at_s))
             stamped.append(f"{when:%Y-%m-%dT%H:%M:%S.%fZ} {words}")
         log.write_text("\n".join(stamped) + "\n")
-        return diagnose([log] if lines else [], [self.write()]).incidents
+        return diagnose([log] if lines else [], [self.write(), *more]).incidents

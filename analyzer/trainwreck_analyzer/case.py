@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from trainwreck_analyzer import detectors, incidents, memory_growth, restarts
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align
 from trainwreck_analyzer.clocks.moved import later, moved
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.hosts import Named, RunHosts, of_run, placed, short, without_strangers
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.restarts import Restart
 from trainwreck_analyzer.verdict import Input, Run
@@ -32,8 +34,17 @@ class Case:
     """Every training log says that its run ended well, and nothing else speaks against it."""
     have: set[str] = field(default_factory=set)
     """Which sorts of input there are: kernel, telemetry, ranks, scheduler."""
+    hosts: RunHosts = field(default_factory=RunHosts)
+    """The hosts of the run, where its logs name them all."""
+    left_out: list[str] = field(default_factory=list)
+    """What was left out, because it is of a host that the run was not on."""
     unmeasured: list[tuple[str, str]] = field(default_factory=list)
     """What the recorder says it could not record: the collector, and why."""
+
+    def leave_out_strangers(self, catalogue: Catalogue) -> None:
+        """Keeps what can be of the run; says what is not."""
+        self.facts, told = without_strangers(self.facts, self.hosts, catalogue)
+        self.left_out += [one for one in told if one not in self.left_out]
 
     def inputs(self, readings: Sequence[Reading]) -> list[Input]:
         """What was read, with its first and last time on the line."""
@@ -49,8 +60,13 @@ def case_of(
     """The case that files make, before what the recorder knows is added."""
     case = Case()
     by_file = [_facts(reading, number, catalogue) for number, reading in enumerate(readings)]
-    for reading, facts in zip(readings, by_file, strict=True):
-        if reading.input.kind == "kernel_log" or any(f.evidence == "kernel" for f in facts):
+    case.hosts = _hosts(readings, [f for facts in by_file for f in facts])
+    case.facts = [f for facts in by_file for f in placed(facts, case.hosts.names)]
+    case.leave_out_strangers(catalogue)
+    told, by_file = by_file, _by_file(case.facts, readings)
+    for reading, before, facts in zip(readings, told, by_file, strict=True):
+        quiet = reading.input.kind == "kernel_log" and not before
+        if quiet or any(f.evidence == "kernel" for f in facts):
             case.have.add("kernel")
     sources = [_source(r, facts) for r, facts in zip(readings, by_file, strict=True)]
     sources += _of_artefacts(artefacts)
@@ -135,6 +151,28 @@ def _finished(
     wrong = any(incidents.initiates(fact, catalogue) for facts in by_file for fact in facts)
     well = all(any(fact.kind == "run_finished" for fact in facts) for facts in training)
     return bool(training) and well and not wrong
+
+
+def _by_file(facts: Sequence[Fact], readings: Sequence[Reading]) -> list[list[Fact]]:
+    """The facts of each reading; those of one path, given twice, are told apart by their order."""
+    found: list[list[Fact]] = [[] for _ in readings]
+    for fact in facts:
+        found[fact.order // FILE_ORDER].append(fact)
+    return found
+
+
+def _hosts(readings: Sequence[Reading], facts: Sequence[Fact]) -> RunHosts:
+    """The run's hosts: those its logs name, or whose folders they lie in."""
+    known = {short(f.component.host) for f in facts if f.component.host}
+    logs = []
+    for reading in readings:
+        if reading.input.kind != "training_log":
+            continue
+        own, path = reading.hosts, reading.input.path
+        if not own.hosts and (folder := PurePath(path).parent.name.lower()) in known:
+            own = Named(frozenset({folder}))
+        logs.append((path, reading.rank, own))
+    return of_run(logs, next((r.world_size for r in readings if r.world_size), None))
 
 
 def _run(readings: Sequence[Reading]) -> Run:

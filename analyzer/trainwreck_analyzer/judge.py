@@ -38,6 +38,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     hurt = tell.victims(weighed, symptoms, top.cause)
     said = (
         tell.summary(top.cause, weighed.leading, where, len(hurt)),
+        *case.left_out,
         clocks_tell.stated(case.clocks, paths, recorded="telemetry" in case.have),
     )
     return Incident(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainwreck_analyzer import about, kernel, source, tracebacks
+from trainwreck_analyzer import about, hosts, kernel, source, tracebacks
 from trainwreck_analyzer.both_ends import BothEnds
 from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
 from trainwreck_analyzer.clock import Stamp
@@ -165,6 +165,7 @@ class _Reader:
         reading.framework = about.framework(head)
         reading.world_size = about.world_size(head)
         reading.job = about.job(head)
+        reading.hosts = hosts.named(head)
         reading.stated_shift_s = self._clock.stated_shift_s(head)
         first = self._clock.first.time if self._clock.first else None
         self._kernel = KernelLines(str(self._path), head, first, self._changed)

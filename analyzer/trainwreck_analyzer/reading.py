@@ -8,6 +8,7 @@ from datetime import datetime
 from trainwreck_analyzer.boot import Boot
 from trainwreck_analyzer.clock import Stamp
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.hosts import Named
 from trainwreck_analyzer.series import Step
 from trainwreck_analyzer.verdict import Input
 
@@ -29,6 +30,8 @@ class Reading:
     """Seconds to add to its times without a zone, by lines beside them with one; None: unknown."""
     boot: Boot = field(default_factory=Boot)
     """Where seconds since boot stand on the wall clock."""
+    hosts: Named = field(default_factory=Named)
+    """The hosts that it names as its own."""
     starts: list[tuple[int, datetime | None]] = field(default_factory=list)
     """Lines with a launcher's first words."""
 

@@ -36,11 +36,15 @@ __all__ = ["Window", "gather", "not_measured", "pids_in"]
 def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
     """What the recorder saw in a window, by time; facts of absence speak against causes.
 
+    Left out: what happened on hosts that the jobs asked about were not on, where that is known.
+
     ``connection`` holds the views, as ``trainwreck_agent.store.connect`` makes it.
     """
     with taken.in_memory(connection, window, _reads()) as empty:
         asked = Recording(connection, window, empty)
-        return in_turn([module.find(asked) for module in _MODULES])
+        found = in_turn([module.find(asked) for module in _MODULES])
+        ours = asked.our_hosts
+        return [f for f in found if not ours or f.component.host in (None, *ours)]
 
 
 _MODULES = (

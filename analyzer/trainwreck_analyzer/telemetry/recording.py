@@ -121,6 +121,20 @@ class Recording:
         return f"job IN ({', '.join(literal(job) for job in sorted(jobs))})"
 
     @cached_property
+    def our_hosts(self) -> frozenset[str]:
+        """The hosts that the jobs asked about ran on; empty: any host."""
+        jobs = self._our_jobs
+        names = {job for _, job, _ in jobs if job is not None}
+        found = {str(host) for host, _, _ in jobs}
+        if names and "process" not in self.empty:
+            listed = ", ".join(literal(name) for name in sorted(names, key=str))
+            rows = self.rows(
+                f"SELECT DISTINCT host FROM process WHERE {self.during} AND job IN ({listed})"
+            )
+            found |= {row["host"] for row in rows}
+        return frozenset(found)
+
+    @cached_property
     def bad_ends(self) -> list[Row]:
         """The ends with a signal or an exit code other than 0."""
         return [row for row in self.ends if row["signal"] or row["exit_code"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from recorded import Recorded
 
 STEPS = [f"{s} INFO step {s} loss {2.5 - s / 1000:.4f}" for s in range(1, 60)]
@@ -52,3 +54,24 @@ def test_one_job_on_several_hosts_is_one_job(recorded: Recorded) -> None:
     recorded.end(60, 201, rank=1, job="wide", signal=9)
     recorded.end(60, 300, rank=0, job="other", exit_code=0)
     assert recorded.incidents(*STEPS, DONE) == ()
+
+
+XID = "NVRM: Xid (PCI:0000:9b:00): 79, pid=9, name=python, GPU has fallen off the bus."
+
+
+def test_a_fault_of_a_host_that_the_job_was_not_on_is_left_out(
+    recorded: Recorded, prepared: Path, tmp_path: Path
+) -> None:
+    """One directory for each host; the scheduler's number says which hosts were the job's."""
+    other = Recorded(tmp_path / "other", prepared)
+    for one, host, job in ((recorded, "node1", "4711"), (other, "node2", "4712")):
+        one.named(host)
+        _ticks(one)
+        one.end(61, 200, rank=0, job=job, signal=6)
+    other.add("kernel_event", 59, boot_id="b", seq=7, text=XID)
+    more = [other.write()]
+    (incident,) = recorded.incidents("0 INFO SLURM_JOB_ID=4711", *STEPS, more=more)
+    assert "gpu_fell_off_bus" not in [h.cause for h in incident.hypotheses]
+    (incident,) = recorded.incidents("0 INFO SLURM_JOB_ID=4712", *STEPS, more=more)
+    assert incident.verdict.cause == "gpu_fell_off_bus"
+    assert incident.verdict.component.host == "node2"

@@ -1,0 +1,103 @@
+"""Many ranks on many hosts: the first cause is found, on the host where it was, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cluster import XID_79, after, kernel, put, steps, timeout
+from hypothesis import given
+from hypothesis import strategies as st
+from trainwreck_analyzer import hosts
+from trainwreck_analyzer.diagnose import diagnose
+from trainwreck_analyzer.verdict import Diagnosis, Incident
+
+RANKS, PER_HOST = 16, 4
+ZONES = (0, -8, 2, 0)
+OOM = (
+    "Out of memory: Killed process 9988 (java) total-vm:90281728kB, anon-rss:67108864kB,"
+    " file-rss:1024kB, shmem-rss:0kB, UID:0 pgtables:140000kB oom_score_adj:0"
+)
+
+
+def _run(folder: Path, *, zones: tuple[int, ...] = (0, 0, 0, 0), named: bool = True) -> None:
+    """Sixteen ranks on four hosts that time out together."""
+    for rank in range(RANKS):
+        host = rank // PER_HOST
+        head = f"INFO host node{host}.cluster.local rank {rank} world_size {RANKS}"
+        lines = [*steps(rank, zones[host]), timeout(rank, zones[host])]
+        put(folder, f"rank{rank:02}.log", [head, *lines] if named else lines)
+
+
+def _only(found: Diagnosis) -> Incident:
+    (incident,) = found.incidents
+    return incident
+
+
+def test_a_fault_on_a_host_of_the_run_is_the_cause(tmp_path: Path) -> None:
+    _run(tmp_path)
+    for host in range(4):
+        fault = [(-2.0, XID_79)] if host == 2 else []
+        put(tmp_path, f"node{host}.dmesg", kernel(f"node{host}", *fault))
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "gpu_fell_off_bus"
+    assert incident.verdict.component.host == "node2"
+
+
+@pytest.mark.parametrize(("text", "cause"), [(XID_79, "gpu_fell_off_bus"), (OOM, "host_oom")])
+def test_another_jobs_host_is_not_blamed(tmp_path: Path, text: str, cause: str) -> None:
+    _run(tmp_path)
+    put(tmp_path, "gpu-b17.dmesg", kernel("gpu-b17", (-2.0, text)))
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "unknown"
+    assert cause not in [h.cause for h in incident.hypotheses]
+    assert "Left out: 1 line of gpu-b17, which is none of the run's 4 hosts." in (
+        incident.verdict.summary
+    )
+    assert any("No kernel log of the hosts was given" in line for line in incident.not_measured)
+
+
+def test_a_host_may_be_the_runs_where_its_logs_do_not_name_all(tmp_path: Path) -> None:
+    """A log of one rank says nothing of the others' hosts; nor do logs that name none."""
+    _run(tmp_path, named=False)
+    put(tmp_path, "gpu-b17.dmesg", kernel("gpu-b17", (-2.0, XID_79)))
+    assert _only(diagnose([tmp_path])).verdict.cause == "gpu_fell_off_bus"
+
+
+def test_a_file_server_that_the_run_complains_of_is_no_stranger(tmp_path: Path) -> None:
+    _run(tmp_path)
+    put(tmp_path, "node1.dmesg", kernel(
+        "node1", (-3.0, "nfs: server fs1 not responding, still trying")))  # fmt: skip
+    put(tmp_path, "fs1.dmesg", kernel("fs1", (-5.0, XID_79)))
+    incident = _only(diagnose([tmp_path]))
+    assert "Left out" not in incident.verdict.summary
+
+
+def test_a_kernel_log_is_of_the_host_that_its_file_is_named_after(tmp_path: Path) -> None:
+    _run(tmp_path)
+    at = after(-2)
+    put(tmp_path, "dmesg-node3.txt", f"[{at:%a %b %d %H:%M:%S %Y}] {XID_79}\n")
+    assert _only(diagnose([tmp_path])).verdict.component.host == "node3"
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("node3:4711:4790 [5] NCCL INFO Bootstrap : Using eth0:10.0.0.13<0>", {"node3"}),
+        ("[rank3]: gpu-a1.site:4711:4790 [5] NCCL INFO cudaDriverVersion 12020", {"gpu-a1"}),
+        ("node3:4711:4790 [5] NCCL WARN NET/IB : Got completion with status=12", set()),
+        ("SLURM_JOB_NODELIST=n[08-10],login2", {"n08", "n09", "n10", "login2"}),
+        ("SLURM_NODELIST=n7", {"n7"}),
+        ("'hostname': 'node12', 'rank': 3", {"node12"}),
+        ("INFO host memory 512 GiB; host to device copies", set()),
+    ],
+)
+def test_hosts_name_themselves(line: str, names: set[str]) -> None:
+    assert hosts.named(line).hosts == names
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_asked_for_hosts(text: str) -> None:
+    hosts.named(text)
+    hosts.named("SLURM_NODELIST=" + text)
+    assert hosts.short(hosts.short(text)) == hosts.short(text)
