@@ -16,6 +16,7 @@ from trainwreck_analyzer.verdict import Component
 FEWEST_STEPS = 5
 _WINDOW = 20
 _SPIKE_RATIO = 0.3
+_SPREADS = 6
 _LOWEST_RISE = 0.5
 """A rise below this, in the loss's own unit, is no spike however calm the loss was."""
 _BRIEF_STEPS = 3
@@ -91,7 +92,9 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
         level = median(before)
         spread = median([abs(x - level) for x in before])
         rise = losses[i] - level
-        if level <= 0 or rise < max(_LOWEST_RISE, _SPIKE_RATIO * level, 6 * spread):
+        if level <= 0 or rise < max(_LOWEST_RISE, _SPIKE_RATIO * level, _SPREADS * spread):
+            continue
+        if _scattered(losses[i], before):
             continue
         after = losses[i + 1 :]
         fields = {"before": f"{level:.3g}", "after": f"{losses[i]:.3g}"}
@@ -111,6 +114,15 @@ def _rises(steps: Sequence[Step], path: str) -> Iterator[Fact]:
         elif after:
             yield _fact("series_loss_rise", known[i], path, fields)
         return
+
+
+def _scattered(loss: float, before: Sequence[float]) -> bool:
+    """Whether losses of single batches are so uneven, by their ratios, that this is one of them."""
+    if min(loss, *before) <= 0:
+        return False
+    logs = [math.log(x) for x in before]
+    level = median(logs)
+    return math.log(loss) - level < _SPREADS * median([abs(x - level) for x in logs])
 
 
 def _overflows(steps: Sequence[Step], facts: Sequence[Fact]) -> Iterator[Fact]:

@@ -30,6 +30,8 @@ _SURVIVED = re.compile(
     r"|^Exception ignored in\b|\b[Rr]etrying\b|\bwill (?:be )?retr(?:y|ied)\b",
     re.ASCII,
 )
+_CALM = re.compile(r"\b(?:WARN(?:ING)?|INFO|DEBUG)\b|^[WI]\d{4} ", re.ASCII)
+"""Levels at which nobody logs what ends the program."""
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 
 
@@ -47,7 +49,7 @@ class Traceback:
     caused_by_earlier: bool
     """Whether it says that it came out of the exception that was printed before it."""
     survived: bool = False
-    """Whether the line above it says that it may be ignored or is tried again."""
+    """Whether its logger's level, or the line above it, says that the program goes on."""
     continued: bool = False
     """Whether its message is another traceback, which has a header of its own: a worker's."""
 
@@ -60,6 +62,7 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
     prefix = lines[0][: lines[0].find(HEADER)].rstrip("+| ")
     chained = any(words in line for line in before[-4:] for words in _CHAINED)
     survived = bool(before) and _SURVIVED.search(before[-1]) is not None
+    survived = survived or _CALM.search(prefix) is not None
     files: list[str] = []
     for offset, raw in enumerate(lines[1:LONGEST_LINES], 1):
         line = _without(raw, prefix)

@@ -117,3 +117,17 @@ def test_any_steps_may_be_asked_for_restarts(
     assert [r.line for r in found] == sorted({r.line for r in found})
     for restart in found:
         assert restart.going_line is None or restart.going_line >= restart.line
+
+
+@pytest.mark.parametrize(
+    ("losses", "found"),
+    [
+        ([0.67, 0.16, 0.04, 0.12, 0.66, 2.04, 0.71, 0.02, 1.37, 0.004, 0.3, 1.05, 0.01], []),
+        ([2.31, 2.30, 2.32, 2.29, 2.30, 2.28, 4.9, 4.1, 2.6, 2.31, 2.29], ["loss_spike"]),
+    ],
+)
+def test_losses_of_single_batches_that_are_uneven_have_no_spike(
+    tmp_path: Path, losses: list[float], found: list[str]
+) -> None:
+    text = "".join(f"step {n} loss {loss}\n" for n, loss in enumerate(losses))
+    assert causes(tmp_path, train=text) == found

@@ -207,6 +207,18 @@ def test_what_python_ignores_in_a_destructor_is_no_incident(tmp_path: Path) -> N
     assert diagnose([path]).incidents == ()
 
 
+def test_what_is_logged_as_a_warning_did_not_end_the_run(tmp_path: Path) -> None:
+    level = "[2026-11-24 08:00:00,000] compiler: [WARNING] "
+    path = tmp_path / "train.log"
+    path.write_text(
+        "step 1 loss 2.0\n"
+        f"{level}Traceback (most recent call last):\n"
+        f'{level}  File "compiler.py", line 7, in convert\n'
+        f"{level}ValueError: not compiled\n"
+    )
+    assert diagnose([path]).incidents == ()
+
+
 def test_a_workers_traceback_inside_a_message_says_where_it_was_raised(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text(
