@@ -21,11 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import duckdb
 from trainwreck_agent.layout import Layout
@@ -42,7 +42,11 @@ MAKE = {
 SECTOR_BYTES = 512
 BEGIN_EVERY = 4
 WAIT_S = 10.0
+FIRST_MOMENTS = ("start", "tick", "prepared")
 MOMENTS = ("start", "tick", "seal", "sealed")
+
+
+T = TypeVar("T")
 
 
 class Disk(Files):
@@ -199,14 +203,16 @@ def query_database(folder: Path) -> None:
             connection.execute("SELECT count(*) FROM memory").fetchall()
 
 
-def _apart(call: Callable[[Path], Any], folder: Path) -> Any:
+def _apart(call: Callable[[Path], T], folder: Path) -> T:
     """What it returns, called in a process of its own: it holds no file of the folder afterwards."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(call, (folder,))
 
 
-def run(times: int, kind: str, seed: int, base: Path) -> tuple[Check, Counter[str]]:
-    """Cut the power so many times; what was found."""
+def run(
+    times: int, kind: str, seed: int, base: Path, when: Sequence[str] = ()
+) -> tuple[Check, Counter[str]]:
+    """Cut the power so many times, after these moments if they are named; what was found."""
     draw = random.Random(seed)
     image = base / "image"
     check, moments = Check(), Counter[str]()
@@ -218,7 +224,8 @@ def run(times: int, kind: str, seed: int, base: Path) -> tuple[Check, Counter[st
         machine = Machine(base, image, kind, draw.randrange(1 << 30))
         try:
             with recording(machine.data):
-                moment = draw.choice(["start", "tick", "prepared"] if begins else MOMENTS)
+                drawn = draw.choice(FIRST_MOMENTS if begins else MOMENTS)
+                moment = when[turn] if when else drawn
                 wait_for(machine.data, moment, WAIT_S)
                 time.sleep(draw.uniform(0.0, 1.0))
                 check.before(machine.data)
