@@ -18,14 +18,17 @@ class BothEnds:
     def __init__(self, first: int, latest: int) -> None:
         self._first_count, self._latest_count = first, latest
         self._seen: Counter[str] = Counter()
+        self.full_kinds = 0
+        """Kinds of which one more would be one of the latest."""
         self._first: list[Fact] = []
         self._latest: dict[str, deque[Fact]] = {}
 
     def add(self, fact: Fact) -> None:
         """Keep one, in place of the oldest of the latest where there are too many."""
-        self._seen[fact.kind] += 1
-        if self._seen[fact.kind] <= self._first_count:
+        seen = self._seen[fact.kind] = self._seen[fact.kind] + 1
+        if seen <= self._first_count:
             self._first.append(fact)
+            self.full_kinds += seen == self._first_count
         else:
             self._latest.setdefault(fact.kind, deque(maxlen=self._latest_count)).append(fact)
 

@@ -87,17 +87,22 @@ class Catalogue:
         """Whether any of some patterns matches a line."""
         return any(self._pattern(key).search(line) for key in possible.patterns)
 
+    def signature_of(self, key: int) -> Signature:
+        """That of a pattern, by the pattern's number."""
+        return self._patterns[key][0]
+
     def hits(self, line: str, possible: Sequence[int]) -> list[Hit]:
         """The signatures whose ``logs`` match a line; ``near`` is not looked at."""
         found: dict[str, Hit] = {}
         for key in possible:
-            signature = self._patterns[key][0]
-            if signature.id in found:
+            match = (self._compiled.get(key) or self._pattern(key)).search(line)
+            if match is None:
                 continue
-            match = self._pattern(key).search(line)
-            if match and not any(e.search(line) for e in signature.exceptions):
-                fields = {k: v for k, v in match.groupdict().items() if v is not None}
-                found[signature.id] = Hit(signature, fields)
+            signature = self._patterns[key][0]
+            if signature.id in found or any(e.search(line) for e in signature.exceptions):
+                continue
+            fields = {k: v for k, v in match.groupdict().items() if v is not None}
+            found[signature.id] = Hit(signature, fields)
         return list(found.values())
 
     def _pattern(self, key: int) -> re.Pattern[str]:

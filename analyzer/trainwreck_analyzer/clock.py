@@ -25,23 +25,37 @@ _MONTH = "(?P<mon>" + "|".join(_MONTHS) + ")"
 _HMS = r"(?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d)(?:[.,:](?P<frac>\d{1,9}))?"
 _ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 _HEAD_CHARACTERS = 160
+_MOST_MINUTES = 1000
 
-_FORMATS = tuple(
-    re.compile(pattern, re.ASCII)
-    for pattern in (
-        r"(?<!\d)(?P<y>20\d\d)[-/](?P<mo>\d\d)[-/](?P<d>\d\d)[T _]{1,2}" + _HMS + _ZONE,
-        r"(?<!\w)[IWEF](?P<mo>\d\d)(?P<d>\d\d) " + _HMS,
-        r"(?<!\d)(?P<mo>\d\d)/(?P<d>\d\d)/(?P<y>20\d\d)[ ,]{1,2}" + _HMS,
-        r"(?:^|[\[ ])(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? "
-        + _MONTH
-        + r" {1,2}(?P<d>\d{1,2}) "
-        + _HMS
-        + r"(?: (?:(?P<zone>UTC|GMT)|[A-Z]{3,4}))? (?P<y>20\d\d)",
-        r"(?:^|\] |: )" + _MONTH + r" {1,2}(?P<d>\d{1,2}) " + _HMS,
-        r"(?<!\d)(?P<y>20\d\d)(?P<mo>[01]\d)(?P<d>[0-3]\d)[ T_-]" + _HMS,
-        r"^\[?(?P<epoch>1[5-9]\d{8})(?:\.(?P<frac>\d{1,9}))?(?=[\] :])",
-    )
+_PATTERNS = (
+    r"(?<!\d)(?P<y>20\d\d)[-/](?P<mo>\d\d)[-/](?P<d>\d\d)[T _]{1,2}" + _HMS + _ZONE,
+    r"(?<!\w)[IWEF](?P<mo>\d\d)(?P<d>\d\d) " + _HMS,
+    r"(?<!\d)(?P<mo>\d\d)/(?P<d>\d\d)/(?P<y>20\d\d)[ ,]{1,2}" + _HMS,
+    r"(?:^|[\[ ])(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? "
+    + _MONTH
+    + r" {1,2}(?P<d>\d{1,2}) "
+    + _HMS
+    + r"(?: (?:(?P<zone>UTC|GMT)|[A-Z]{3,4}))? (?P<y>20\d\d)",
+    r"(?:^|\] |: )" + _MONTH + r" {1,2}(?P<d>\d{1,2}) " + _HMS,
+    r"(?<!\d)(?P<y>20\d\d)(?P<mo>[01]\d)(?P<d>[0-3]\d)[ T_-]" + _HMS,
+    r"^\[?(?P<epoch>1[5-9]\d{8})(?:\.(?P<frac>\d{1,9}))?(?=[\] :])",
 )
+
+
+class _Format:
+    """One way to write a time, made ready."""
+
+    __slots__ = ("fraction", "has_year", "search", "second")
+
+    def __init__(self, pattern: str) -> None:
+        compiled = re.compile(pattern, re.ASCII)
+        self.search = compiled.search
+        groups = compiled.groupindex
+        self.has_year = "y" in groups
+        self.second, self.fraction = groups.get("s", 0), groups["frac"]
+
+
+_FORMATS = tuple(map(_Format, _PATTERNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +74,61 @@ class Clock:
     def __init__(self, reference: datetime | None = None) -> None:
         self._reference = reference or datetime.now(UTC)
         self._order = list(_FORMATS)
+        self._minutes: dict[str, tuple[datetime, bool] | None] = {}
 
     def time(self, line: str) -> datetime | None:
         """The time that stands near the start of a line; None where there is none."""
-        stamp = self.stamp(line)
-        return stamp.time if stamp else None
+        found = self._read(line)
+        return found[0] if found else None
 
     def stamp(self, line: str) -> Stamp | None:
         """The same, and whether the line names its zone."""
+        found = self._read(line)
+        return Stamp(*found) if found else None
+
+    def _read(self, line: str) -> tuple[datetime, bool] | None:
         head = line[:_HEAD_CHARACTERS]
-        for position, pattern in enumerate(self._order):
-            found = pattern.search(head)
+        for written in self._order:
+            match = written.search(head)
+            if match is None:
+                continue
+            found = self._in_minute(match, written) if written.has_year else self._build(match)
             if found is None:
                 continue
-            parts = found.groupdict()
-            time = self._build(parts)
-            if time is None:
-                continue
-            if position:
-                self._order.insert(0, self._order.pop(position))
-            return Stamp(time, bool(parts.get("zone") or parts.get("epoch")))
+            if written is not self._order[0]:
+                self._order.remove(written)
+                self._order.insert(0, written)
+            return found
         return None
 
-    def _build(self, parts: dict[str, str | None]) -> datetime | None:
+    def _in_minute(self, match: re.Match[str], written: _Format) -> tuple[datetime, bool] | None:
+        """A time with its year: what the lines of one minute share is worked out once."""
+        second, fraction = match.group(written.second, written.fraction)
+        text, (start, end) = match.string, match.span()
+        minute_end = match.start(written.second)
+        rest = match.end(written.fraction if fraction else written.second)
+        key = text[start:minute_end] + text[rest:end]
+        try:
+            found = self._minutes[key]
+        except KeyError:
+            if len(self._minutes) >= _MOST_MINUTES:
+                self._minutes.clear()
+            found = self._minutes[key] = self._build(match, {"s": "0", "frac": None})
+        if found is None or second > "59":
+            return None
+        micro = int(fraction[:6].ljust(6, "0")) if fraction else 0
+        return found[0].replace(second=int(second), microsecond=micro), found[1]
+
+    def _build(
+        self, match: re.Match[str], instead: dict[str, str | None] | None = None
+    ) -> tuple[datetime, bool] | None:
+        parts = match.groupdict() | (instead or {})
         fraction = (parts.get("frac") or "0")[:6].ljust(6, "0")
         try:
             epoch = parts.get("epoch")
             if epoch:
-                return datetime.fromtimestamp(int(epoch), UTC).replace(microsecond=int(fraction))
+                time = datetime.fromtimestamp(int(epoch), UTC)
+                return time.replace(microsecond=int(fraction)), True
             mon = parts.get("mon")
             month = _MONTHS[mon] if mon else int(parts["mo"] or 0)
             year = parts.get("y")
@@ -105,7 +146,7 @@ class Clock:
                 time = time.replace(year=time.year - 1)
         except (ValueError, OverflowError):
             return None
-        return time
+        return time, bool(parts.get("zone"))
 
 
 def _zone(text: str | None) -> timezone:

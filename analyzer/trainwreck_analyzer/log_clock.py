@@ -30,6 +30,10 @@ class LogClock:
         self._clock = Clock(changed)
         self._before: Stamp | None = None
         self._timeless = False
+        self._lines: Lines | None = None
+        self._looked = -1
+        """The line of that block whose time was asked for last, and where what it got stands."""
+        self._found: tuple[int, Stamp] | None = None
 
     def begin(self, head: str) -> None:
         """Looks at the beginning of the log."""
@@ -68,12 +72,19 @@ class LogClock:
     def nearest(self, lines: Lines, index: int) -> Stamp | None:
         """The line's own time, or that of the nearest line before it."""
         lookback = 0 if self.first is None else _LOOKBACK_LINES
-        for place in range(index, max(-1, index - lookback - 1), -1):
-            if not dated(lines.shapes[place]):
+        last = max(-1, index - lookback - 1)
+        if lines is not self._lines or self._looked > index:
+            self._lines, self._looked, self._found = lines, -1, None
+        for place in range(index, max(last, self._looked), -1):
+            if not dated(lines.shape(place)):
                 continue
             stamp = self.stamp(source.text(lines.raw[place][:_LONGEST_BYTES]))
             if stamp is not None:
+                self._looked, self._found = index, (place, stamp)
                 return stamp
+        self._looked = index
+        if self._found is not None and self._found[0] > last:
+            return self._found[1]
         return self._before if index < lookback else None
 
     def _any(self, lines: Iterable[bytes]) -> Stamp | None:

@@ -7,33 +7,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trainwreck_analyzer import about, hosts, kernel, source, tracebacks
-from trainwreck_analyzer.both_ends import BothEnds
-from trainwreck_analyzer.catalogue import NEAR_LINES, Catalogue, Hit
-from trainwreck_analyzer.clock import Stamp
+from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.heard import Heard, Patterns, Said, Wanted
 from trainwreck_analyzer.kernel_lines import KernelLines
 from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
-from trainwreck_analyzer.ranks import process_of_rank, rank, rank_of_file, rank_of_table
+from trainwreck_analyzer.ranks import rank_of_file
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines
 from trainwreck_analyzer.series import Layout
 from trainwreck_analyzer.stepping import StepLine, Steps
-from trainwreck_analyzer.verdict import Component, Input, InputKind
+from trainwreck_analyzer.verdict import Input, InputKind
 
-MOST_FACTS_PER_KIND = 200
-"""Of one kind that many are kept from the beginning of a log, and the latest ones beside them."""
-_LATEST_PER_KIND = 50
 _LATEST_PER_BLOCK = 3
 """Of lines that only repeat a kind, these last ones of each block are looked at."""
 MOST_STARTS = 1000
-_LONGEST_NEIGHBOUR_BYTES = 5000
-LONGEST_TEXT_CHARACTERS = 2000
 _LINES_ABOVE = 4
 _HEAD_BYTES = 40_000
 
@@ -58,12 +52,25 @@ def read(
     return reader.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """A line that says more of what was said often."""
+
+    index: int
+    patterns: Patterns
+    """Those that say it."""
+    parts: kernel.Split | None = None
+    read: bool = False
+    """Whether it was taken apart as a line of the kernel, where it is one."""
+
+
 class _Reader:
     def __init__(self, path: Path, catalogue: Catalogue, base_order: int) -> None:
         self._path = path
         self._catalogue = catalogue
         self._scanner = scanner(catalogue)
         self._base_order = base_order
+        self._rank = rank_of_file(str(path))
         self._changed = _changed(path)
         self._clock = LogClock(self._changed)
         self._held = b""
@@ -71,13 +78,15 @@ class _Reader:
         """The last lines of the block before: a traceback may be the first of a block."""
         self._lines = 0
         self._unparsed = 0
-        self._facts = BothEnds(MOST_FACTS_PER_KIND, _LATEST_PER_KIND)
+        self._heard = Heard(catalogue, self._clock, str(path), base_order, self._rank)
         self._dated: dict[bytes, bool] = {}
         self._steps = Steps()
         self._skipped: tuple[int, Layout] | None = None
+        self._repeats: dict[tuple[str, ...], deque[_Repeat]] = {}
+        """The last lines of this block that say more of what was said often, by what they say."""
         self._kernel: KernelLines | None = None
         self._in_traceback: set[int] = set()
-        self._reading = Reading(Input(str(path), "unknown", 0), rank=rank_of_file(str(path)))
+        self._reading = Reading(Input(str(path), "unknown", 0), rank=self._rank)
 
     def block(self, block: bytes) -> None:
         """Reads a block of whole lines."""
@@ -99,7 +108,7 @@ class _Reader:
             self._read(self._held)
         reading = self._reading
         reading.steps = list(self._steps.read(self._clock.time))
-        reading.facts = self._facts.facts()
+        reading.facts = self._heard.facts()
         if self._kernel:
             self._add_kernel_facts(self._kernel)
         first, last = self._clock.first, self._clock.last
@@ -132,24 +141,8 @@ class _Reader:
         if b"\x00" in block:
             self._unparsed += sum(1 for line in block.split(b"\n") if _garbage(line))
         first = self._lines + 1
-        full, steps = self._facts.full, self._steps
-        repeats: dict[tuple[str, ...], deque[tuple[int, Look]]] = {}
-        for index, look in self._scanner.matter(lines):
-            if look.only_step and look.step is not None:
-                steps.seen += 1
-                if steps.seen % steps.stride == 0:
-                    self._step(lines, index, first + lines.number(index), look.step)
-                else:
-                    self._skipped = index, look.step
-            elif look.only_says and all(full(k) for k in look.says):
-                if look.says not in repeats:
-                    repeats[look.says] = deque(maxlen=_LATEST_PER_BLOCK)
-                repeats[look.says].append((index, look))
-            elif not _garbage(lines.raw[index]):
-                self._line(lines, index, first, look)
-        for index, look in (one for some in repeats.values() for one in some):
-            if not _garbage(lines.raw[index]):
-                self._line(lines, index, first, look, latest=True)
+        self._matter(lines, first)
+        self._hear_repeats(lines, first)
         if self._skipped is not None:
             index, layout = self._skipped
             line = self._step_line(lines, index, first + lines.number(index), layout)
@@ -158,6 +151,41 @@ class _Reader:
         self._above = [raw for raw in lines.raw[-_LINES_ABOVE:] if raw]
         self._lines += lines.count
         self._in_traceback.clear()
+
+    def _matter(self, lines: Lines, first: int) -> None:
+        """Goes through the lines of a block that may mean something."""
+        steps, wanted = self._steps, self._heard.wanted
+        seen, stride = steps.seen, steps.stride
+        for index, look in self._scanner.matter(lines):
+            if look.only_step is not None:
+                seen += 1
+                if seen % stride:
+                    self._skipped = index, look.only_step
+                else:
+                    self._step(lines, index, first + lines.number(index), look.only_step)
+                    stride = steps.stride
+            elif look.only_says and not (want := wanted(look.patterns)).open:
+                self._repeats_of(want).append(_Repeat(index, want.closed))
+            elif not _garbage(lines.raw[index]):
+                self._line(lines, index, first, look)
+        steps.seen = seen
+
+    def _repeats_of(self, want: Wanted) -> deque[_Repeat]:
+        found = self._repeats.get(want.closed_kinds)
+        if found is None:
+            found = self._repeats[want.closed_kinds] = deque(maxlen=_LATEST_PER_BLOCK)
+        return found
+
+    def _hear_repeats(self, lines: Lines, first: int) -> None:
+        for repeat in (one for some in self._repeats.values() for one in some):
+            index, parts = repeat.index, repeat.parts
+            if _garbage(lines.raw[index]):
+                continue
+            if self._kernel is not None and self._clock.whole and not repeat.read:
+                parts = self._kernel.read(lines, index, first)
+            said = Said(lines, index, first + lines.number(index), parts)
+            self._heard.hear(said, repeat.patterns)
+        self._repeats.clear()
 
     def _begin(self, head: str) -> None:
         """Looks at the beginning of the file, once its first time is known."""
@@ -170,56 +198,24 @@ class _Reader:
         first = self._clock.first.time if self._clock.first else None
         self._kernel = KernelLines(str(self._path), head, first, self._changed)
 
-    def _line(
-        self, lines: Lines, index: int, first: int, look: Look, *, latest: bool = False
-    ) -> None:
+    def _line(self, lines: Lines, index: int, first: int, look: Look) -> None:
         number = first + lines.number(index)
         parts = None
         if self._kernel is not None and (look.kernel or look.boot or self._clock.whole):
             parts = self._kernel.read(lines, index, first)
-        plain = source.plain(lines.raw[index][:LONGEST_LINE_BYTES])
         if look.start and len(self._reading.starts) < MOST_STARTS:
             stamp = self._clock.nearest(lines, index)
             self._reading.starts.append((number, stamp.time if stamp else None))
         if look.traceback:
             self._traceback(lines, index, number)
             return
-        hits: list[Hit] = []
-        if latest or not all(self._facts.full(kind) for kind in look.says):
-            found = self._catalogue.hits(plain, look.patterns)
-            hits = [h for h in found if latest or not self._facts.full(h.signature.id)]
         if look.step is not None:
             self._step(lines, index, number, look.step)
-        if hits:
-            self._hits(lines, index, number, hits, parts)
-
-    def _hits(
-        self, lines: Lines, index: int, number: int, hits: list[Hit], parts: kernel.Split | None
-    ) -> None:
-        near = _near(lines, index) if any(hit.signature.near for hit in hits) else b""
-        around: list[str] | None = None
-        text = source.text(lines.raw[index][:LONGEST_LINE_BYTES])
-        stamp, fields = None, None
-        for hit in hits:
-            if hit.signature.near:
-                may = hit.signature.near_in_bytes
-                if may is not None and b"\x1b" not in near and not may.search(near):
-                    continue
-                around = around if around is not None else _around(lines, index)
-                if not any(p.search(t) for p in hit.signature.surroundings for t in around):
-                    continue
-            if fields is None:
-                stamp = Stamp(parts.time, parts.zoned) if parts and parts.time else None
-                stamp = stamp or self._clock.nearest(lines, index)
-                since_boot_s = parts.monotonic_s if parts else None
-                fields = {} if since_boot_s is None else {"monotonic_s": f"{since_boot_s:.6f}"}
-                before = [source.text(raw[:300]) for raw in lines.raw[max(0, index - 2) : index]]
-                of_table = rank_of_table(text, before)
-                if of_table is not None:
-                    fields["rank"] = str(of_table)
-                if pid := process_of_rank(text):
-                    fields["pid"] = pid
-            self._add(hit.signature.id, text, number, stamp, hit, fields)
+        want = self._heard.wanted(look.patterns)
+        if want.open:
+            self._heard.hear(Said(lines, index, number, parts), want.open)
+        if want.closed:
+            self._repeats_of(want).append(_Repeat(index, want.closed, parts, read=True))
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
         self._skipped = None
@@ -248,7 +244,7 @@ class _Reader:
         before = [source.text(line) for line in above]
         found = tracebacks.read(window, before)
         if found is None:
-            self._add("traceback_cut_off", window[0], number, None, None)
+            self._heard.add("traceback_cut_off", window[0], number, None, {})
             return
         if found.continued:
             return
@@ -256,9 +252,8 @@ class _Reader:
         suffix = f"/{part}" if part else ""
         if not found.exception:
             text = source.text(lines.raw[index])
-            self._add(
-                "traceback_cut_off" + suffix, text, number, self._clock.nearest(lines, index), None
-            )
+            stamp = self._clock.nearest(lines, index)
+            self._heard.add("traceback_cut_off" + suffix, text, number, stamp, {})
             return
         end = index + found.line
         place = number - lines.number(index) + lines.number(end)
@@ -274,38 +269,7 @@ class _Reader:
             fields["chained"] = "yes"
         if found.survived:
             fields["run_went_on"] = "yes"
-        self._add("python_traceback" + suffix, text, place, stamp, None, fields)
-
-    def _add(
-        self,
-        kind: str,
-        text: str,
-        number: int,
-        stamp: Stamp | None,
-        hit: Hit | None,
-        fields: dict[str, str] | None = None,
-    ) -> None:
-        said = (hit.fields if hit else {}) | (fields or {})
-        component = Component(
-            host=said.get("host"),
-            gpu=_whole(said.get("gpu")),
-            pci=said.get("pci"),
-            rank=_first(_whole(said.get("rank")), rank(text), self._reading.rank),
-            device=said.get("device"),
-        )
-        fact = Fact(
-            kind,
-            text.rstrip("\r\n")[:LONGEST_TEXT_CHARACTERS],
-            "log",
-            stamp.time if stamp else None,
-            str(self._path),
-            number,
-            order=self._base_order + number,
-            component=component,
-            fields=said,
-            zoned=stamp is None or stamp.zoned,
-        )
-        self._facts.add(fact)
+        self._heard.add("python_traceback" + suffix, text, place, stamp, fields)
 
     def _names(self, fact: Fact) -> bool:
         """Whether a fact of the catalogue may stand beside what the kernel's decoder said."""
@@ -327,27 +291,8 @@ def _garbage(line: bytes) -> bool:
     return b"\x00" in line and b"\x00" in kernel.value(line)
 
 
-def _around(lines: Lines, index: int) -> list[str]:
-    """The lines around one, itself included."""
-    return [source.plain(line) for line in _near(lines, index).split(b"\n")]
-
-
-def _near(lines: Lines, index: int) -> bytes:
-    """The same as bytes."""
-    some = lines.raw[max(0, index - NEAR_LINES) : index + NEAR_LINES + 1]
-    return b"\n".join([line[:_LONGEST_NEIGHBOUR_BYTES] for line in some])
-
-
 def _changed(path: Path) -> datetime | None:
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError:
         return None
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 8 else None
-
-
-def _first(*values: int | None) -> int | None:
-    return next((v for v in values if v is not None), None)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from trainwreck_analyzer import restarts, series, source, tracebacks
+from trainwreck_analyzer import kernel, restarts, series, source, tracebacks
 from trainwreck_analyzer.boot import LITERALS as BOOT_LITERALS
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.kernel.decode import literals as decoded_literals
@@ -18,8 +17,8 @@ from trainwreck_analyzer.scan import Scanner, Search
 from trainwreck_analyzer.series import Layout
 
 LONGEST_LINE_BYTES = 100_000
-_CLOCKS = re.compile(rb"00:00:00|0000000000")
-"""Stands in the shape of every time that a clock reads."""
+_CLOCKS = (b"00:00:00", b"0000000000")
+"""One of them stands in the shape of every time that a clock reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,8 @@ class Look:
     kernel: bool
     traceback: bool
     step: Layout | None
-    only_step: bool
-    says: tuple[str, ...]
-    """The signatures that may speak."""
+    only_step: Layout | None
+    """The same, where the lines can mean nothing else."""
     only_says: bool
     """Whether the lines can say nothing else."""
     boot: bool
@@ -69,7 +67,7 @@ def accelerator_of(catalogue: Catalogue, texts: tuple[str, ...]) -> Search | Non
 def _look(line: bytes, catalogue: Catalogue) -> Look | None:
     text = source.plain(line[:LONGEST_LINE_BYTES])
     said = catalogue.possible(text)
-    in_kernel = _kernel_gate()(text)
+    in_kernel = _kernel_gate()(text) and (kernel.may_decode(text) or kernel.may_count(text))
     header = tracebacks.HEADER in text
     boot = any(literal in text for literal in BOOT_LITERALS)
     start = restarts.may_start(text)
@@ -79,14 +77,15 @@ def _look(line: bytes, catalogue: Catalogue) -> Look | None:
         return None
     more = in_kernel or header or boot or start or step is not None
     return Look(
-        said.patterns, in_kernel, header, step, quiet, said.signatures,
+        said.patterns, in_kernel, header, step, step if quiet else None,
         bool(said.patterns) and not more, boot, start,
     )  # fmt: skip
 
 
 def dated(of_shape: bytes) -> bool:
     """Whether a time may stand near the start of a line of this shape."""
-    return _CLOCKS.search(of_shape, 0, 300) is not None
+    head = of_shape[:300]
+    return any(clock in head for clock in _CLOCKS)
 
 
 def kernel_literals() -> tuple[str, ...]:

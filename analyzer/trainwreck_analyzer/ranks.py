@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 _RANK = re.compile(
     r"(?:^|\s|\[)\[?[Rr]ank ?:?(?P<a>\d{1,6})\]"
@@ -14,6 +14,14 @@ _RANK = re.compile(
     r"|^\[\d{1,5},(?P<f>\d{1,6})\]<std(?:out|err)>",
     re.ASCII,
 )
+_AT_START = re.compile(
+    r"\[default(?P<b>\d{1,4})\]:"
+    r"|\s{0,3}(?P<c>\d{1,5}): "
+    r"|\[(?P<e>\d{1,5})\]:? "
+    r"|\[\d{1,5},(?P<f>\d{1,6})\]<std(?:out|err)>",
+    re.ASCII,
+)
+"""The same for a line that names no rank by this word."""
 _EXIT_CODE = re.compile(r"\s{1,8}exitcode {1,8}: ", re.ASCII)
 _TABLE_RANK = re.compile(r"\s{1,8}rank {1,8}: (\d{1,6}) \(local_rank: ", re.ASCII)
 _PROCESS = re.compile(r"[Rr]ank \d{1,6} (?:\(PID |with PID )(\d{1,10})\b", re.ASCII)
@@ -24,7 +32,8 @@ _FILE = re.compile(
 
 def rank_span(line: str) -> tuple[int, int] | None:
     """Where the rank stands that a line names as its speaker; None where it names none."""
-    found = _RANK.search(line[:300])
+    head = line[:300]
+    found = _RANK.search(head) if "ank" in head else _AT_START.match(head)
     return found.span(found.lastgroup or 0) if found else None
 
 
@@ -34,7 +43,7 @@ def rank(line: str) -> int | None:
     return int(line[slice(*span)]) if span else None
 
 
-def rank_of_table(line: str, before: Sequence[str]) -> int | None:
+def rank_of_table(line: str, before: Iterable[str]) -> int | None:
     """The rank of an exit code in torchelastic's table of failures, from the lines above it.
 
     Source: torch/distributed/elastic/multiprocessing/errors/__init__.py
@@ -47,7 +56,7 @@ def rank_of_table(line: str, before: Sequence[str]) -> int | None:
 
 def process_of_rank(line: str) -> str | None:
     """The process id that a launcher (Open MPI, Composer) gives with a rank."""
-    found = _PROCESS.search(line)
+    found = _PROCESS.search(line) if "ank " in line else None
     return found[1] if found else None
 
 

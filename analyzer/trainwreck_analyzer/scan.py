@@ -273,6 +273,9 @@ def _expression_gate(wanted: tuple[str, ...]) -> ExpressionGate:
     return ExpressionGate(wanted)
 
 
+_Triple = tuple[str, str, str]
+
+
 class Index:
     """Which patterns can match a shape, by the literals it holds.
 
@@ -282,7 +285,7 @@ class Index:
 
     def __init__(self) -> None:
         self._keys: dict[str, list[int]] = defaultdict(list)
-        self._by_triple: dict[str, list[str]] = {}
+        self._by_triple: dict[_Triple, list[str]] = {}
 
     def add_literal(self, literal: str, key: int) -> None:
         """Enters a literal of at least three characters under a number."""
@@ -308,5 +311,5 @@ class Index:
         return sorted(found)
 
 
-def _triples(text: str) -> set[str]:
-    return set(map("".join, zip(text, text[1:], text[2:], strict=False)))
+def _triples(text: str) -> set[_Triple]:
+    return set(zip(text, text[1:], text[2:], strict=False))

@@ -15,6 +15,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from trainwreck_analyzer.ranks import rank_span
 
@@ -61,9 +62,8 @@ _OF_THE_HOST = re.compile(r"(?:[Cc][Pp][Uu]|[Hh]ost|[Rr][Ss][Ss]|[Ss]ystem)[_ ]?
 _NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line that tells of a step."""
+class Step(NamedTuple):
+    """One line that tells of a step; a tuple, for every log makes tens of thousands."""
 
     line: int
     text: str
@@ -175,8 +175,9 @@ def _span(pattern: re.Pattern[str], line: str) -> Span | None:
 def _value(line: str, span: Span | None) -> float | None:
     if span is None:
         return None
+    text = line[span[0] : span[1]]
     try:
-        return float(line[span[0] : span[1]].replace(",", ""))
+        return float(text.replace(",", "") if "," in text else text)
     except ValueError:
         return None
 

@@ -113,6 +113,16 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             return None
         return re.compile("|".join(f"(?:{p})" for p in found).encode(), re.MULTILINE)
 
+    @cached_property
+    def near_literals(self) -> tuple[bytes, ...] | None:
+        """Of these texts one stands in every line that ``near`` matches; None if unknown."""
+        if any(_has_flags(pattern) for pattern in self.near):
+            return None
+        try:
+            return tuple(text.encode() for pattern in self.near for text in literals(pattern))
+        except ValueError:
+            return None
+
     def match(self, line: str) -> re.Match[str] | None:
         """The first match of ``logs`` in a line that no ``unless`` forbids; ignores ``near``."""
         for pattern in self.patterns:
@@ -184,14 +194,17 @@ def _problems(signature: Signature) -> Iterator[str]:
         if not pattern.isascii():
             yield f"pattern {pattern!r} is not ASCII"
     for pattern in signature.logs:
-        found = [token for _, token in tokens(pattern)]
-        if ("(", "?") in pairwise(found):
+        if _has_flags(pattern):
             yield f"pattern {pattern!r} has flags: write [Aa] where both cases are meant"
             continue
         try:
             literals(pattern)
         except ValueError as error:
             yield f"{error}: name a word that stands in every line it is meant for"
+
+
+def _has_flags(pattern: str) -> bool:
+    return ("(", "?") in pairwise([token for _, token in tokens(pattern)])
 
 
 def check(signature: Signature, others: dict[str, Signature]) -> list[str]:

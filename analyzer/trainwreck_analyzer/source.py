@@ -274,4 +274,5 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
 
 def plain(line: bytes) -> str:
     """The same without the sequences that colour a terminal."""
-    return _ANSI.sub("", text(line))
+    found = text(line)
+    return _ANSI.sub("", found) if "\x1b" in found else found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from trainwreck_analyzer import source
 from trainwreck_analyzer.series import Layout, Step
@@ -12,8 +12,7 @@ from trainwreck_analyzer.series import Layout, Step
 MOST_STEPS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class StepLine:
+class StepLine(NamedTuple):
     """A line with a step, not read yet: most are thinned out."""
 
     raw: bytes
@@ -51,4 +50,5 @@ class Steps:
         for line in (*self._kept, *([self._last] if self._last else [])):
             text = source.text(line.raw)
             time = line.time or time_of(text[:300])
-            yield line.layout.read(source.plain(line.raw), line.number, text, time)
+            plain = source.plain(line.raw) if "\x1b" in text else text
+            yield line.layout.read(plain, line.number, text, time)

@@ -14,10 +14,13 @@ from trainwreck_analyzer import kernel, logs, looks, scan, source
 from trainwreck_analyzer.accelerator import Accelerator, accelerator
 from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.grams import GramGate
+from trainwreck_analyzer.kernel.family import Line as KernelLine
+from trainwreck_analyzer.kernel.family import lines as kernel_lines
 from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.needles import needles
 from trainwreck_analyzer.relaxed import over_shapes, relaxed
 from trainwreck_analyzer.scan import Lines
+from trainwreck_analyzer.signature import Signature
 
 CATALOGUE = built_in()
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
@@ -159,6 +162,50 @@ def test_whatever_stands_near_is_found_in_bytes(pair: tuple[str, str]) -> None:
     if in_bytes is not None and b"\n" not in raw:
         found = re.compile(in_bytes.encode(), re.MULTILINE)
         assert found.search(b"x\n" + raw + b"\ny")
+
+
+@given(st.sampled_from([s for s in CATALOGUE.signatures.values() if s.near]), st.data())
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_one_of_its_texts_stands_in_whatever_must_be_near(
+    signature: Signature, data: st.DataObject
+) -> None:
+    _, line = data.draw(st.sampled_from(signature.near).flatmap(matching))
+    held = signature.near_literals
+    if held is not None and line:
+        assert any(text in line.encode("utf-8", "surrogatepass") for text in held)
+
+
+PREFIXES = (
+    "", "[   12.345678] ", "Nov 24 08:00:00 node1 kernel: ", "2026-11-24 08:00:00,123 ",
+    "2026-11-24T08:00:00+01:00 node1 kernel: [   12.345678] ", "6,1234,5678901,-;", "[rank3]: ",
+    "<6>[   12.345678] ", "[Tue Nov 24 08:00:00 2026] ", "1795507200.123456 host kernel: ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", kernel_lines(), ids=lambda line: line.kind)
+def test_a_kernel_line_is_known_by_its_shape_whatever_stands_before(line: KernelLine) -> None:
+    for text in (prefix + example for prefix in PREFIXES for example in line.examples):
+        if kernel.decode(kernel.split(text).text) is not None:
+            assert kernel.may_decode(shape(text)), text
+
+
+def test_a_line_that_only_has_a_word_of_the_kernel_is_none() -> None:
+    text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert not kernel.may_decode(shape(text))
+    assert not kernel.may_count(shape(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[   12.345678] text", "[  +0.056775] text", "[Nov24 08:00] text", "Nov 24 08:00:00 h a: text",
+     "6,1234,5678901,-;text", "<6>[   12.345678] text", "[   12.345678 <    0.000012>] text",
+     "kern  :warn  : [   12.345678] text", '{"MESSAGE": "text", "__MONOTONIC_TIMESTAMP": "1"}',
+     "2026-11-24T08:00:00Z h kernel: [   12.345678] text"],
+)  # fmt: skip
+def test_a_clock_that_counts_is_known_by_the_shape(text: str) -> None:
+    parts = kernel.split(text)
+    assert parts.monotonic_s is not None or parts.delta_s is not None or parts.yearless
+    assert kernel.may_count(shape(text))
 
 
 @given(LINES, st.integers(0, 70))

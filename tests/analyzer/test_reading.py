@@ -16,7 +16,9 @@ from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.clock import Clock
 from trainwreck_analyzer.diagnose import diagnose
 from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.ranks import rank, rank_of_file
+from trainwreck_analyzer.scan import Lines
 
 TEXT = "INFO start\nOSError: [Errno 28] No space left on device\n"
 REFERENCE = datetime(2026, 11, 25, tzinfo=UTC)
@@ -127,6 +129,47 @@ def test_a_line_over_a_block_border_keeps_its_number(tmp_path: Path) -> None:
 )
 def test_times_of_the_field(line: str) -> None:
     assert Clock(REFERENCE).time(line) == EIGHT
+
+
+MOMENTS = st.integers(946684800, 4102444799).map(lambda s: datetime.fromtimestamp(s, UTC))
+WRITTEN = st.builds(
+    lambda moment, form, fraction, zone: moment.strftime(form).replace("!", fraction) + zone,
+    MOMENTS,
+    st.sampled_from(
+        ["%Y-%m-%d %H:%M:%S!", "%Y-%m-%dT%H:%M:60!", "[%Y/%m/%d %H:%M:%S!", "%m/%d/%Y %H:%M:%S!",
+         "[%a %b %d %H:%M:%S %Y]", "%Y%m%d %H:%M:%S!", "%Y-02-31 %H:%M:%S!", "E%m%d %H:%M:%S!"]
+    ),
+    st.sampled_from(["", ",1", ".123", ",123456", ".123456789"]),
+    st.sampled_from(["", "Z", " UTC", "+05:30", "-0800", " +99:99", " start"]),
+)  # fmt: skip
+
+
+@given(st.lists(WRITTEN, max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_the_time_of_a_line_does_not_depend_on_the_lines_before(lines: list[str]) -> None:
+    clock = Clock(REFERENCE)
+    assert [clock.stamp(line) for line in lines] == [Clock(REFERENCE).stamp(line) for line in lines]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["quiet", "2026-11-24 08:00:00 a", "2026-11-24 08:00:07 b"]), min_size=99
+    ),
+    st.lists(st.integers(0, 98), max_size=20),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_nearest_time_does_not_depend_on_what_was_asked_before(
+    text: list[str], asked: list[int]
+) -> None:
+    lines = Lines.of("\n".join(text).encode())
+
+    def clock() -> LogClock:
+        made = LogClock(None)
+        made.show(lines)
+        return made
+
+    same = clock()
+    assert [same.nearest(lines, i) for i in asked] == [clock().nearest(lines, i) for i in asked]
 
 
 def test_a_date_without_a_year_lies_before_the_reference() -> None:
@@ -249,6 +292,28 @@ def test_the_end_of_a_log_is_heard_however_often_it_was_said_before(tmp_path: Pa
     assert len(lines) in told
     assert 4 in told
     assert len(reading.facts) < 2000
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        # May also say what it never does: other patterns differ from it in digits only.
+        ("no_space_left", "OSError: [Errno 28] No space left on device"),
+        # Holds words of the kernel's lines.
+        ("cuda_out_of_memory", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate"),
+        # Tells of a step, too.
+        ("cuda_error", "INFO step 7 loss 2.5, CUDA error"),
+    ],
+)
+def test_the_latest_is_heard_of_whatever_a_line_may_say_beside_it(
+    tmp_path: Path, kind: str, said: str
+) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(f"2026-11-20 10:00:00 {said}\n" * 1000)
+    told = [f.line for f in logs.read(log, built_in()).facts if f.kind == kind]
+    assert told[:200] == list(range(1, 201))
+    assert told[-1] == 1000
+    assert len(told) == len(set(told)) < 300
 
 
 def test_a_kernel_log_full_of_faults_keeps_the_first_and_the_last(

@@ -6,11 +6,11 @@ belong together and counts repeats.
 
 from __future__ import annotations
 
-from trainwreck_analyzer.kernel.decode import decode
+from trainwreck_analyzer.kernel.decode import decode, may_decode
 from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.journal_record import are_records, journal_record, value
 from trainwreck_analyzer.kernel.parts import Split
-from trainwreck_analyzer.kernel.prefix import split
+from trainwreck_analyzer.kernel.prefix import may_count, split
 from trainwreck_analyzer.kernel.read import (
     Folded,
     KernelClock,
@@ -29,6 +29,8 @@ __all__ = [
     "facts",
     "journal_record",
     "looks_like_kernel",
+    "may_count",
+    "may_decode",
     "needs_every_line",
     "split",
     "value",

@@ -11,8 +11,12 @@ from trainwreck_analyzer.kernel.gate import gate
 from trainwreck_analyzer.kernel.parts import LINE_LIMIT
 from trainwreck_analyzer.kernel.sxid import decode_sxid
 from trainwreck_analyzer.kernel.xid import decode_xid
+from trainwreck_analyzer.literals import shape, tokens
+from trainwreck_analyzer.relaxed import over_shapes
 
 _XID_LITERALS = ("Xid (", "detected NVSwitch ")
+_PLACES = frozenset({"^", "$", r"\A", r"\Z", r"\b", r"\B"})
+"""Tokens whose match depends on what stands before or after."""
 
 
 def decode(text: str) -> Decoded | None:
@@ -25,6 +29,33 @@ def decode(text: str) -> Decoded | None:
     if _gate().search(text) is None:
         return None
     return _decode(text)
+
+
+def may_decode(shape_of_line: str) -> bool:
+    """Whether ``decode`` may find something in a line of this shape; in doubt it may."""
+    if len(shape_of_line) > LINE_LIMIT or any(text in shape_of_line for text in _XID_LITERALS):
+        return True
+    for literal, line in _by_shape():
+        if literal in shape_of_line:
+            pattern = _over_shapes(line.pattern.pattern)
+            if pattern is None or pattern.search(shape_of_line):
+                return True
+    return False
+
+
+@cache
+def _by_shape() -> tuple[tuple[str, Line], ...]:
+    return tuple((shape(literal), line) for literal, line in _by_literal())
+
+
+@cache
+def _over_shapes(pattern: str) -> re.Pattern[str] | None:
+    """Matches in the shape of a whole line, prefix and all, where the pattern does in its text."""
+    found = over_shapes(pattern)
+    if found is None:
+        return None
+    kept = (token for _, token in tokens(found) if token not in _PLACES)
+    return re.compile("".join(kept), re.ASCII)
 
 
 @cache

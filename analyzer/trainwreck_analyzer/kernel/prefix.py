@@ -63,6 +63,20 @@ _RFC5424 = re.compile(
 )
 
 
+_MAY_COUNT = re.compile(
+    r"\A\s{0,8}[{<\x1e]|\Adata: |\A[\s\ufeff]{0,8}0+,0+,0+,|kernel|MESSAGE|__REALTIME"
+    r"|\[[ <+*]{0,30}0+\.0|[A-Z][a-z]{2} {0,2}0{1,2} (?:0000 )?00:00"
+)
+
+
+def may_count(shape_of_line: str) -> bool:
+    """Whether the prefix of a line of this shape may tell more than a whole date.
+
+    That is the journal's fields, seconds since boot or the line before, a date without a year.
+    """
+    return _MAY_COUNT.search(shape_of_line) is not None
+
+
 def split(line: str, *, zone: tzinfo = UTC, year: int | None = None) -> Split:
     """The line taken apart; a line without a known prefix comes back whole as ``text``.
 
