@@ -113,6 +113,9 @@ class Conclusions:
         clock_s = _clock_s(fact)
         self._links[where] = (fact.kind, clock_s)
         if fact.kind == "link_up":
+            # Without a clock all its downs stand as one fact before the first up.
+            if clock_s is None and self._downs.get(where, 0) >= 2:
+                yield from self._once(replace(fact, kind="link_flapped"))
             return
         self._downs[where] = self._downs.get(where, 0) + max(1, int(fact.value or 1))
         was_up_s = None

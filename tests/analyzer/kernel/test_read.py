@@ -223,3 +223,12 @@ def test_a_firmware_record_of_aer_registers_is_fatal_and_a_high_number_is_many()
     few = "{7}[Hardware Error]: event severity: corrected\n{7}[Hardware Error]:   section_type: PCIe error\n"
     assert [f.kind for f in read(few)] == ["ghes_pcie_corrected"]
     assert [f.kind for f in read(few.replace("{7}", "{357}"))] == ["ghes_pcie_corrected_storm"]
+
+
+def test_a_link_that_goes_down_twice_flaps_in_a_log_without_a_clock_too() -> None:
+    down, up = (
+        "mlx5_core 0000:ab:00.0 mlx5_5: Port: 1 Link " + word for word in ("DOWN", "ACTIVE")
+    )
+    kinds = [f.kind for f in read("\n".join((down, up, down, up)))]
+    assert kinds.count("link_flapped") == 1
+    assert "link_flapped" not in [f.kind for f in read(f"{down}\n{up}")]
