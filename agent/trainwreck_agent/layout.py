@@ -16,11 +16,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import socket
+import stat
 from dataclasses import dataclass, field
 
 from trainwreck_agent.host import absolute
@@ -143,14 +145,36 @@ class Layout:
         os.umask(0o027)
         try:
             os.makedirs(self._root, 0o750, exist_ok=True)
+            self._refuse_foreign(self._root)
             for name in _FOLDERS:
                 os.makedirs(self.file(name), 0o750, exist_ok=True)
+                self._refuse_foreign(self.file(name))
             if not os.path.exists(self.file("meta.json")):
                 meta = {"schema_version": SCHEMA_VERSION, "host": socket.gethostname()}
                 self.replace(self.file("meta.json"), json.dumps(meta) + "\n")
         except OSError as error:
             raise self.not_writable(error) from error
         self.meta()
+
+    def _refuse_foreign(self, folder: str) -> None:
+        """Refuse a folder in which another user could lead what is written to any place.
+
+        Raises:
+            DataDirectoryError: It belongs to another user, or leads out of the directory.
+        """
+        is_root = folder == self._root
+        found = os.stat(folder) if is_root else os.lstat(folder)
+        if not is_root and stat.S_ISLNK(found.st_mode):
+            raise DataDirectoryError(
+                f"{folder}: a link; in a data directory there are none, remove it"
+            )
+        if found.st_uid not in (0, os.geteuid()) and found.st_uid != _owner_of_new(folder):
+            raise DataDirectoryError(
+                f"{folder}: belongs to user {found.st_uid}, who could lead what is written there to"
+                f" any place; chown it to user {os.geteuid()}, or choose another one with --data"
+            )
+        if found.st_mode & 0o002 and found.st_uid == os.geteuid():
+            os.chmod(folder, stat.S_IMODE(found.st_mode) & ~0o002)
 
     def not_writable(self, error: OSError) -> DataDirectoryError:
         """What to tell where the directory cannot be written."""
@@ -285,11 +309,26 @@ class Layout:
         """Put a small file in place as a whole."""
         folder, name = os.path.split(os.fspath(path))
         beside = os.path.join(folder, f".{name}.{os.getpid()}")
-        with open(beside, "w") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)  # of a killed process that had this pid
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(beside, flags, 0o666), "w") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+
+
+def _owner_of_new(folder: str) -> int:
+    """Whose a new file there is: a server of files may give root's to somebody else."""
+    path = os.path.join(folder, f".owner.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    try:
+        return os.fstat(fd).st_uid
+    finally:
+        os.close(fd)
+        os.unlink(path)
 
 
 def default_data() -> str:
