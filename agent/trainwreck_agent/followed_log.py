@@ -87,7 +87,10 @@ class FollowedLogs:
         self._layout = layout
 
     def poll(self) -> Iterator[tuple[Followed, list[bytes]]]:
-        """Yield files with the whole lines that came since the last call."""
+        """Yield files with what came since the last call: lines, each with its end.
+
+        What ends in a carriage return is part of a line, of which more will come.
+        """
         here = dict(self._find())
         if here:
             self._load()
@@ -181,10 +184,11 @@ class FollowedLogs:
     @staticmethod
     def _lines(file: Followed, fd: int, now: os.stat_result) -> list[bytes]:
         data = os.pread(fd, READ_MAX_BYTES, file.offset)
-        whole, newline, rest = data.rpartition(b"\n")
-        lines = whole.split(b"\n") if newline else []
+        # A progress bar ends none of its lines: what a carriage return ends is read as well.
+        end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+        lines = data[:end].splitlines(keepends=True)
         # What is no line yet is read again, but not without end.
-        file.offset += len(data) if len(rest) > LINE_MAX_BYTES else len(whole) + len(newline)
+        file.offset += len(data) if len(data) - end > LINE_MAX_BYTES else end
         file.tail_crc = _tail_crc(fd, file.offset)
         file.fresh = file.fresh or file.seen is not None
         at_end = len(data) < READ_MAX_BYTES

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trainwreck_agent.collector import Collector, Row
-from trainwreck_agent.followed_log import LINE_MAX_BYTES, Followed, FollowedLogs
+from trainwreck_agent.followed_log import LINE_MAX_BYTES, Followed, FollowedLogs, Key
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.redact import redact
+from trainwreck_agent.step_lines import StepLines, StepTold, rank_of
 from trainwreck_agent.tables.events import TRAINING_EVENT
 
 TEXT_MAX = 1000
@@ -24,27 +25,6 @@ SILENT_FACTOR = 8.0
 SILENT_MIN_S = 8.0
 """A run is silent when no step came for this long and for so many usual step times."""
 
-_NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|nan|inf(?:inity)?))"
-_SEP = r"[\"']?\s*[=:| ]\s*[\"']?\s*"
-
-
-def _metric(names: str) -> re.Pattern[str]:
-    return re.compile(rf"(?i)(?<![\w/])(?:{names}){_SEP}{_NUMBER}(?![\w])")
-
-
-_STEP = re.compile(
-    r"(?i)(?<![\w/])(?:global[_ ]?step|train[_ ]?step|steps?|iteration|iter|it)"
-    rf"{_SEP}(?:\[?\s*)([0-9]{{1,12}})(?![\w.])"
-)
-_LOSS = _metric(r"(?:train|lm|total|mlm)?[_ /]?loss")
-_METRICS = (
-    _LOSS,
-    _metric(r"(?:total[_ ])?grad(?:ient)?[_ -]?norm"),
-    _metric(r"lr|learning[_ ]rate"),
-    _metric(r"(?:step|iter(?:ation)?)[_ ]time(?:[_ ]?\(?s\)?)?"),
-    _metric(r"(?:tokens|tok)(?:[/_ ]?(?:per[_ ])?s(?:ec(?:ond)?)?)|tps"),
-)
-_RANK = re.compile(r"(?i)(?:\[default|\brank[ :=]?\s?)(\d{1,6})\b|^\[?(\d{1,5})\]?: ")
 _ALARM = re.compile(
     r"(?i)error|exception|traceback|fatal|\bnan\b|out of memory|\bkilled\b|abort|time[d-]? ?out"
     r"|nccl warn|segmentation|no space left|signal \d|core dumped|\bhang\b|stuck"
@@ -66,6 +46,11 @@ class Pace:
         if self.last_step is not None and fresh:
             self.intervals_s.append(now_s - self.last_s)
         self.last_step, self.last_s = number, now_s
+
+    def end(self) -> None:
+        """All steps were taken: what follows is no silence."""
+        self.last_step = None
+        self.intervals_s.clear()
 
     def silent_for_s(self, now_s: float) -> float | None:
         """How long the run has been silent; None: it is not, or its pace is not known yet."""
@@ -95,6 +80,7 @@ class TrainingLog(Collector):
         self._logs = FollowedLogs(paths, layout)
         self._remembers = layout is not None
         self._pace = Pace()
+        self._steps: dict[Key, StepLines] = {}
         self._on_silence = on_silence
         self._told = False
 
@@ -105,6 +91,8 @@ class TrainingLog(Collector):
             yield from rows
             if self._remembers and file.to_tell(len(rows)):
                 yield file.position.row()
+        for key in self._steps.keys() - self._logs.files.keys():
+            del self._steps[key]
         if not self._logs.files:
             names = ", ".join(str(path) for path in self._logs.paths)
             raise Unavailable(f"training log {names}: not there yet", retry_s=self.every_s)
@@ -112,18 +100,28 @@ class TrainingLog(Collector):
 
     def _lines(self, file: Followed, lines: list[bytes]) -> Iterator[Row]:
         alarms = 0
+        steps = self._steps.setdefault(file.key, StepLines())
         for raw in lines:
-            file.line += 1
-            line = raw[:LINE_MAX_BYTES].decode("utf-8", "replace")
-            values = parse_step(line)
-            if values is not None:
-                self._pace.step(values[0], time.monotonic(), fresh=file.fresh)
-                self._told = False
-                yield self._row(file, "step", rank_of(line), values, None)
-            elif alarms < ALARMS_PER_READ and _ALARM.search(line[:TEXT_MAX]):
+            number = file.line + 1
+            file.line += raw.endswith(b"\n")
+            line = raw[:LINE_MAX_BYTES].decode("utf-8", "replace").rstrip("\r\n")
+            heard = steps.feed(number, line)
+            yield from self._told_steps(file, heard.steps)
+            if heard.moved:
+                self._pace.last_s = time.monotonic()
+            if not heard.steps and alarms < ALARMS_PER_READ and _ALARM.search(line[:TEXT_MAX]):
                 alarms += 1
                 text = redact(line[:TEXT_MAX])
-                yield self._row(file, "alarm", rank_of(line), (None,) * 6, text)
+                yield self._row(file, number, "alarm", rank_of(line), (None,) * 6, text)
+        yield from self._told_steps(file, steps.flush())
+        if steps.at_end:
+            self._pace.end()
+
+    def _told_steps(self, file: Followed, steps: Iterable[StepTold]) -> Iterator[Row]:
+        for one in steps:
+            self._pace.step(one.values[0], time.monotonic(), fresh=file.fresh)
+            self._told = False
+            yield self._row(file, one.line, "step", one.rank, one.values, None)
 
     def _silence(self) -> Iterator[Row]:
         silent_s = self._pace.silent_for_s(time.monotonic())
@@ -132,36 +130,19 @@ class TrainingLog(Collector):
         self._told = True
         text = f"no step since step {self._pace.last_step}, {silent_s:.0f} s ago"
         file = next(iter(self._logs.files.values()))
-        yield self._row(file, "silence", None, (self._pace.last_step, *(None,) * 5), text)
+        yield self._row(
+            file, file.line, "silence", None, (self._pace.last_step, *(None,) * 5), text
+        )
         if self._on_silence is not None:
             yield from self._on_silence(text)
 
     @staticmethod
     def _row(
         file: Followed,
+        line: int,
         kind: str,
         rank: int | None,
         values: tuple[int | None, *tuple[float | None, ...]],
         text: str | None,
     ) -> Row:
-        return Row(TRAINING_EVENT, (file.name, file.line, kind, rank, *values, text))
-
-
-def parse_step(line: str) -> tuple[int, *tuple[float | None, ...]] | None:
-    """``(step, loss, grad_norm, learning_rate, step_time_s, tokens_per_s)``; None: no step line.
-
-    A step line has a step number and at least one metric.
-    """
-    if len(line) > 4096:
-        return None
-    step = _STEP.search(line)
-    if step is None:
-        return None
-    values = [float(m[1]) if (m := pattern.search(line)) else None for pattern in _METRICS]
-    return (int(step[1]), *values) if any(v is not None for v in values) else None
-
-
-def rank_of(line: str) -> int | None:
-    """The rank that a line names; None: none."""
-    found = _RANK.search(line[:200])
-    return None if found is None else int(found[1] or found[2])
+        return Row(TRAINING_EVENT, (file.name, line, kind, rank, *values, text))

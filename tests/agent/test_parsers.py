@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trainwreck_agent import cgroup, identity, kernel_log, process_exits, processes, training_log
+from trainwreck_agent import cgroup, identity, kernel_log, process_exits, processes, step_lines
 from trainwreck_agent.collectors import cpu, disk, filesystem, memory, network, pressure, vmstat
 from trainwreck_agent.host import Host
 from trainwreck_agent.redact import _RULES as redact_rules
@@ -46,8 +46,8 @@ def test_no_bytes_make_a_parser_fail(data: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_makes_a_parser_fail(text: str) -> None:
-    training_log.parse_step(text)
-    training_log.rank_of(text)
+    step_lines.parse_step(text)
+    step_lines.rank_of(text)
     assert isinstance(redact(text), str)
 
 
@@ -174,7 +174,7 @@ def test_memory_cgroups(data: bytes, expected: str | None) -> None:
     ],
 )  # fmt: skip
 def test_step_lines(line: str, expected: tuple[object, ...] | None) -> None:
-    assert training_log.parse_step(line) == expected
+    assert step_lines.parse_step(line) == expected
 
 
 def filled(names: tuple[bytes, ...], values: list[int | None]) -> dict[bytes, int]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainwreck_agent.training_log import parse_step, rank_of
+from trainwreck_agent.step_lines import parse_step, rank_of
 
 _PLAIN_EVERY_S = 5.0
 
