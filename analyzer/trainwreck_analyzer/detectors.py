@@ -6,9 +6,9 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from statistics import median
 
+from trainwreck_analyzer import pace
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.series import Step, finite
 from trainwreck_analyzer.verdict import Component
@@ -35,9 +35,6 @@ _SCALE_NOW = re.compile(
 _ITERATION = re.compile(r"on iteration ?[\s\d]{0,12}", re.ASCII)
 _WARM_UP_STEPS = 100
 """Loss scaling starts high on purpose: overflows in the first steps are its search."""
-_STEP_TIME_RATIO = 0.04
-_FEW_TIMES = 20
-_SETTLED_STEPS = 8
 _DATA_SHARE = 0.5
 _FEWEST_STARVED = 3
 """One step waits long after every evaluation and at every epoch's start."""
@@ -180,36 +177,10 @@ def _again(kind: str, fact: Fact, fields: dict[str, str]) -> Fact:
 
 
 def _slower(steps: Sequence[Step], path: str) -> Iterator[Fact]:
-    """The steps took longer from one on, and stayed so: not the odd slow step."""
-    timed = _once_a_step([s for s in steps if s.step_time_s])
-    times = [s.step_time_s or 0.0 for s in timed]
-    if len(times) < FEWEST_STEPS:
-        return
-    lowest_from = list(accumulate(reversed(times), min))[::-1]
-    # A long log's first steps warm up: caches fill, kernels are chosen.
-    fewest_before = 2 if len(times) < _FEW_TIMES else _SETTLED_STEPS
-    for i in range(fewest_before, len(times) - 1):
-        before, after = times[max(0, i - _WINDOW) : i], times[i : i + _WINDOW]
-        lowest = lowest_from[i]
-        if lowest <= min(before):
-            continue
-        level, now = median(before), median(after)
-        spread = max(abs(x - level) for x in before[-8:])
-        if now - level > max(_STEP_TIME_RATIO * level, 3 * spread) and lowest > level + spread:
-            fields = {"before": f"{level:.3g}", "after": f"{now:.3g}"}
-            yield _fact("series_step_time_shift", timed[i], path, fields)
-            return
-
-
-def _once_a_step(steps: Sequence[Step]) -> list[Step]:
-    """The first line of each step: every rank may print one."""
-    last: int | None = None
-    once: list[Step] = []
-    for step in steps:
-        if step.step is None or step.step != last:
-            once.append(step)
-        last = step.step
-    return once
+    found = pace.slower([pace.Timed(s.step, s.time, s.step_time_s) for s in steps])
+    if found is not None:
+        fields = {"before": f"{found.before_s:.3g}", "after": f"{found.after_s:.3g}"}
+        yield _fact("series_step_time_shift", steps[found.place], path, fields)
 
 
 def _data_bound(steps: Sequence[Step], path: str) -> Iterator[Fact]:

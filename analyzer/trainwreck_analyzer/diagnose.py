@@ -51,6 +51,7 @@ def diagnose(
         case = case_of(readings, gathered.facts, catalogue, recorder)
         if connection is not None:
             _add_telemetry(case, connection)
+            case.leave_out_strangers(catalogue)
     inputs = (*gathered.inputs, *case.inputs(readings))
     if inputs and not case.facts:
         _refuse_what_is_no_log(inputs)
@@ -117,6 +118,7 @@ def _add_telemetry(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
         telemetry.pids_in(case.facts),
         case.run.job,
         case.finished,
+        telemetry.slowed_at(case.facts),
     )
     case.facts += telemetry.gather(connection, window)
     case.unmeasured += telemetry.not_measured(connection, window)

@@ -42,6 +42,13 @@ _TIME = re.compile(
     r"|(?<![\w_])(?:iter_)?[Tt]ime:? {1,4}(?P<s>\d+\.\d+(?:[eE][-+]\d{1,3})?)",
     re.ASCII,
 )
+_STEP_TIME = re.compile(
+    r"(?<![\w/])(?:(?:step|iter|iteration|batch)[_ ]time|time[_ /](?:per[_ ])?(?:step|iter|batch)"
+    r"|(?:sec|seconds|s) ?(?:/|per) ?(?:step|iter|it))(?:[_ ]?\(?(?:ms|s|sec)\)?)?"
+    r"['\"]?\s{0,2}[:=]?\s{0,4}(?P<v>\d{1,8}(?:\.\d{1,9})?)(?![\d:]) ?(?P<ms>ms\b)?",
+    re.ASCII | re.IGNORECASE,
+)
+_IN_MS = re.compile(r"ms\)?['\"]?\s{0,2}[:=]?\s{0,4}$", re.ASCII | re.IGNORECASE)
 _DATA = re.compile(r"\b[Dd]ata(?:[_ ]time)?:? {1,4}(?P<v>\d+\.\d+(?:[eE][-+]\d{1,3})?)", re.ASCII)
 _MEMORY = re.compile(
     r"(?<![a-zA-Z/])(?:(?:max[_ ]|peak[_ ])?"
@@ -139,6 +146,14 @@ def layout(line: str) -> Layout | None:
     if _value(line, loss) is None and "elapsed time per iteration" not in line:
         return None
     taken = _TIME.search(line)
+    step_time, milliseconds = None, False
+    if (found := _STEP_TIME.search(line)) and not (taken and taken["unit"]):
+        step_time = found.span("v")
+        head = line[found.start() : found.start("v")]
+        milliseconds = bool(found["ms"]) or _IN_MS.search(head) is not None
+    elif taken:
+        step_time = taken.span("s" if taken["s"] else "v")
+        milliseconds = taken["unit"] == "ms"
     memory = _MEMORY.search(line)
     if memory and _OF_THE_HOST.search(line[max(0, memory.start() - 8) : memory.start()]):
         memory = None
@@ -149,8 +164,8 @@ def layout(line: str) -> Layout | None:
         _span(_GRAD, line),
         _span(_RATE, line),
         _span(_SCALE, line),
-        taken.span("s" if taken["s"] else "v") if taken else None,
-        bool(taken and taken["unit"] == "ms"),
+        step_time,
+        milliseconds,
         _span(_EPOCH, line),
         _span(_DATA, line),
         rank_span(line),

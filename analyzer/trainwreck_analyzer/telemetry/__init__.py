@@ -22,15 +22,16 @@ from trainwreck_analyzer.telemetry import (
     open_files,
     recording,
     rules,
+    slow,
     stacks,
     taken,
     trace_rows,
     training,
 )
 from trainwreck_analyzer.telemetry.recording import Recording, in_turn
-from trainwreck_analyzer.telemetry.window import Window, pids_in
+from trainwreck_analyzer.telemetry.window import Window, pids_in, slowed_at
 
-__all__ = ["Window", "gather", "not_measured", "pids_in"]
+__all__ = ["Window", "gather", "not_measured", "pids_in", "slowed_at"]
 
 
 def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
@@ -48,7 +49,8 @@ def gather(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Fact]:
 
 
 _MODULES = (
-    exits, memory, groups, open_files, stacks, training, kernel_rows, rules, inventory, absence,
+    exits, memory, groups, open_files, stacks, training, kernel_rows, rules, slow, inventory,
+    absence,
 )  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def _reads() -> dict[str, set[str]]:
     for reads in (
         recording.READS, memory.READS, groups.READS, open_files.READS, stacks.READS,
         training.READS, kernel_rows.READS, trace_rows.READS, rules.reads(), inventory.READS,
-        absence.READS,
+        absence.READS, slow.READS,
     ):  # fmt: skip
         for view, columns in reads.items():
             found.setdefault(view, set()).update(columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from trainwreck_analyzer.fact import Fact
 
@@ -25,6 +25,18 @@ class Window:
     """The scheduler's number that the logs name; likewise, where no ``pids`` are known."""
     finished: bool = False
     """The logs say that the run ended well: of several jobs it is none that ended badly."""
+    slowed_at: datetime | None = None
+    """When the run became slower, as its logs tell; None: they do not."""
+
+
+def slowed_at(facts: Iterable[Fact]) -> datetime | None:
+    """When the first step began that took longer, and those after it."""
+    shifts = [f for f in facts if f.kind == "series_step_time_shift" and f.time is not None]
+    if not shifts:
+        return None
+    first = min(shifts, key=lambda f: f.time.timestamp() if f.time else 0.0)
+    took_s = float(first.fields.get("after", "0"))
+    return first.time - timedelta(seconds=min(took_s, 3600.0)) if first.time else None
 
 
 def pids_in(facts: Iterable[Fact]) -> frozenset[int]:
