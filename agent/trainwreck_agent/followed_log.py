@@ -4,13 +4,15 @@ Polling sees what another machine writes on a shared file system too. A file is 
 and by the bytes before the position; its name only says where to look. When it is renamed, it is
 read to its end under its old name before the one that takes its place. When it is cut after a copy
 was made (copytruncate), the copy is read on from where the original was.
+
+A log that is written is kept open, so that its end can be read though it was renamed, packed and
+deleted between two looks. One that has been still for long is let go: what is kept open cannot be
+unmounted.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,16 +20,31 @@ from itertools import islice
 from pathlib import Path
 
 from trainwreck_agent.layout import Layout
-from trainwreck_agent.log_position import TAIL_BYTES, Position, crc, load
+from trainwreck_agent.log_file import (
+    Descriptor,
+    Key,
+    equal_end,
+    first_data,
+    inodes,
+    named_after,
+    opened,
+    regular,
+    tail_crc,
+)
+from trainwreck_agent.log_position import Position, load
 
 READ_MAX_BYTES = 1 << 20
 LINE_MAX_BYTES = 1 << 16
 FILES_MAX = 1024
 MOVED_FOR_S = 60.0
 """A file that was renamed is read until nothing came for so long: its writer may have it open."""
+HELD_MAX = 128
+"""So many logs are kept open, those that were written last."""
+HELD_FOR_S = 600.0
+"""So long after something was read last."""
 TOLD_EVERY_BYTES = 1 << 20
-_ROTATED = re.compile(r"[._~-]")
-Key = tuple[int, int]
+_PACKED = (".gz", ".xz", ".zst", ".bz2")
+"""What rotation makes of a log that was read before."""
 
 
 @dataclass(slots=True)
@@ -51,6 +68,10 @@ class Followed:
     moved_s: float | None = None
     """Since when it is not where it was (CLOCK_MONOTONIC, s)."""
     told_offset: int = 0
+    held: Descriptor | None = None
+    """Kept open since something was read of it."""
+    read_s: float = 0.0
+    """When that was (CLOCK_MONOTONIC, s)."""
 
     @property
     def position(self) -> Position:
@@ -61,7 +82,7 @@ class Followed:
         """Whether an open file has before the position what was read there."""
         if size < self.offset:
             return False
-        return _tail_crc(fd, self.offset) == self.tail_crc
+        return tail_crc(fd, self.offset) == self.tail_crc
 
     def to_tell(self, rows_count: int) -> bool:
         """Whether the position is to be remembered after so many rows."""
@@ -85,6 +106,8 @@ class FollowedLogs:
         self.paths = [Path(path) for path in paths]
         self.files: dict[Key, Followed] = {}
         self._layout = layout
+        self._held: dict[Key, Followed] = {}
+        """Those kept open, the one read longest ago first."""
 
     def poll(self) -> Iterator[tuple[Followed, list[bytes]]]:
         """Yield files with what came since the last call: lines, each with its end.
@@ -94,6 +117,8 @@ class FollowedLogs:
         here = dict(self._find())
         if here:
             self._load()
+        for key in [key for key, file in self._held.items() if self.files.get(key) is not file]:
+            self._held.pop(key).held = None  # given up, or known under another number now
         for key, path in here.items():
             if file := self.files.get(key):
                 file.path, file.moved_s = path, None
@@ -110,9 +135,10 @@ class FollowedLogs:
         for path in self.paths:
             if path.is_dir():
                 # A link would lead out of the folder, or name a file of it twice.
-                files = (p for p in sorted(path.rglob("*")) if not p.is_symlink())
-                yield from islice((found for p in files if (found := _regular(p))), FILES_MAX)
-            elif found := _regular(path):
+                every = (p for p in sorted(path.rglob("*")) if not p.is_symlink())
+                files = (p for p in every if p.suffix not in _PACKED)
+                yield from islice((found for p in files if (found := regular(p))), FILES_MAX)
+            elif found := regular(path):
                 yield found
 
     def _load(self) -> None:
@@ -132,13 +158,14 @@ class FollowedLogs:
         """Files that are not where they were, and can still be found beside that place."""
         now_s = time.monotonic()
         gone = [file for key, file in self.files.items() if key not in here]
-        beside = {folder: _inodes(folder) for folder in {os.path.dirname(f.path) for f in gone}}
+        beside = {folder: inodes(folder) for folder in {os.path.dirname(f.path) for f in gone}}
         found = []
         for file in gone:
             file.moved_s = now_s if file.moved_s is None else file.moved_s
             path = beside[os.path.dirname(file.path)].get(file.key)
             if path is not None:
                 file.path = path
+            if path is not None or file.held is not None:
                 found.append(file)
             if now_s - file.moved_s > MOVED_FOR_S:
                 del self.files[file.key]
@@ -146,7 +173,7 @@ class FollowedLogs:
 
     def _new(self, key: Key, path: str) -> Followed:
         """A file that is seen for the first time, unless it was known before."""
-        fd = _open(path)
+        fd = opened(path)
         try:
             size = os.fstat(fd).st_size if fd >= 0 else 0
             for known in list(self.files.values()):
@@ -156,7 +183,7 @@ class FollowedLogs:
                     known.key, known.moved_s = key, None
                     return known
             for known in self.files.values():
-                if size and _named_after(path, known.path) and _equal_end(fd, size, known.path):
+                if size and named_after(path, known.path) and equal_end(fd, size, known.path):
                     return Followed(path, path, key, copy_of=known.key)
             return Followed(path, path, key)
         finally:
@@ -164,22 +191,35 @@ class FollowedLogs:
                 os.close(fd)
 
     def _read(self, file: Followed) -> Iterator[tuple[Followed, list[bytes]]]:
-        fd = _open(file.path)
-        if fd < 0:
-            return
+        descriptor = file.held or Descriptor(opened(file.path))
+        fd = descriptor.fd
         try:
             now = os.fstat(fd)
-            if (now.st_dev, now.st_ino) != file.key or (now.st_size, now.st_mtime_ns) == file.seen:
-                return
-            if file.copy_of is not None and self._is_copy(file, fd, now):
-                yield file, []
-                return
-            if not file.continues(fd, now.st_size):
-                yield from self._copy(file)
-                file.restart(_first_data(fd))
-            yield file, self._lines(file, fd, now)
-        finally:
-            os.close(fd)
+        except OSError:  # not there, or of a network file system that lost it
+            file.held = None
+            return
+        if (now.st_dev, now.st_ino) != file.key:
+            file.held = None
+            return
+        if (now.st_size, now.st_mtime_ns) == file.seen:
+            if time.monotonic() - file.read_s > HELD_FOR_S:
+                file.held = None
+            return
+        self._hold(file, descriptor)
+        if file.copy_of is not None and self._is_copy(file, fd, now):
+            yield file, []
+            return
+        if not file.continues(fd, now.st_size):
+            yield from self._copy(file)
+            file.restart(first_data(fd))
+        yield file, self._lines(file, fd, now)
+
+    def _hold(self, file: Followed, descriptor: Descriptor) -> None:
+        file.held, file.read_s = descriptor, time.monotonic()
+        self._held.pop(file.key, None)
+        self._held[file.key] = file
+        while len(self._held) > HELD_MAX:
+            self._held.pop(next(iter(self._held))).held = None
 
     @staticmethod
     def _lines(file: Followed, fd: int, now: os.stat_result) -> list[bytes]:
@@ -189,7 +229,7 @@ class FollowedLogs:
         lines = data[:end].splitlines(keepends=True)
         # What is no line yet is read again, but not without end.
         file.offset += len(data) if len(data) - end > LINE_MAX_BYTES else end
-        file.tail_crc = _tail_crc(fd, file.offset)
+        file.tail_crc = tail_crc(fd, file.offset)
         file.fresh = file.fresh or file.seen is not None
         at_end = len(data) < READ_MAX_BYTES
         file.seen = (now.st_size, now.st_mtime_ns) if at_end else None
@@ -203,19 +243,19 @@ class FollowedLogs:
         if original is None:
             file.copy_of = None
             return False
-        if not _equal_end(fd, now.st_size, original.path):
+        if not equal_end(fd, now.st_size, original.path):
             file.restart()
             return False
         file.offset, file.seen = now.st_size, (now.st_size, now.st_mtime_ns)
-        file.tail_crc = _tail_crc(fd, file.offset)
+        file.tail_crc = tail_crc(fd, file.offset)
         return True
 
     def _copy(self, file: Followed) -> Iterator[tuple[Followed, list[bytes]]]:
         """The rest of a file that was cut, out of the copy that was made of it."""
-        for key, path in _inodes(os.path.dirname(file.path)).items() if file.offset else ():
-            if key == file.key or not _named_after(path, file.path):
+        for key, path in inodes(os.path.dirname(file.path)).items() if file.offset else ():
+            if key == file.key or not named_after(path, file.path):
                 continue
-            fd = _open(path)
+            fd = opened(path)
             if fd < 0:
                 continue
             try:
@@ -228,62 +268,3 @@ class FollowedLogs:
                 )
                 yield from self._read(self.files[key])
                 return
-
-
-def _regular(path: Path) -> tuple[Key, str] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return ((found.st_dev, found.st_ino), str(path)) if stat.S_ISREG(found.st_mode) else None
-
-
-def _open(path: str) -> int:
-    """A descriptor; -1 where the file cannot be opened now."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return -1
-
-
-def _tail_crc(fd: int, offset: int) -> int:
-    length = min(offset, TAIL_BYTES)
-    return crc(os.pread(fd, length, offset - length))
-
-
-def _inodes(folder: str) -> dict[Key, str]:
-    """The regular files of a folder, newest first."""
-    try:
-        with os.scandir(folder or ".") as entries:
-            files = [e for e in entries if e.is_file(follow_symlinks=False)]
-            states = [(e.stat(follow_symlinks=False), os.path.join(folder, e.name)) for e in files]
-    except OSError:
-        return {}
-    states.sort(key=lambda state: -state[0].st_mtime_ns)
-    return {(found.st_dev, found.st_ino): path for found, path in states}
-
-
-def _named_after(path: str, original: str) -> bool:
-    """Whether one is named like a rotated version of the other: train.log.1, train.log-20260101."""
-    return path.startswith(original) and bool(_ROTATED.match(path, len(original)))
-
-
-def _equal_end(fd: int, size: int, original: str) -> bool:
-    """Whether a file ends with what another one has at that place."""
-    other = _open(original)
-    if other < 0:
-        return False
-    try:
-        length = min(size, TAIL_BYTES)
-        mine = os.pread(fd, length, size - length)
-        return bool(mine) and mine == os.pread(other, length, size - length)
-    finally:
-        os.close(other)
-
-
-def _first_data(fd: int) -> int:
-    """Where a file begins that is written on behind a hole, as one that was cut may be."""
-    try:
-        return os.lseek(fd, 0, os.SEEK_DATA)
-    except OSError:
-        return 0

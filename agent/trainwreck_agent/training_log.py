@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trainwreck_agent.collector import Collector, Row
-from trainwreck_agent.followed_log import LINE_MAX_BYTES, Followed, FollowedLogs, Key
+from trainwreck_agent.followed_log import LINE_MAX_BYTES, Followed, FollowedLogs
 from trainwreck_agent.host import Host, Unavailable
 from trainwreck_agent.layout import Layout
+from trainwreck_agent.log_file import Key
 from trainwreck_agent.redact import redact
 from trainwreck_agent.step_lines import StepLines, StepTold, rank_of
 from trainwreck_agent.tables.events import TRAINING_EVENT

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,71 @@ def test_what_is_gone_is_forgotten_after_a_while(
     log.unlink()
     recorder.poll()
     assert [file.path for file in recorder._log._logs.files.values()] == [str(other)]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("command", ["gzip {}.1", "rm {}.1", "gzip {}.1; rm {}.1.gz"])
+def test_what_was_written_last_before_a_log_was_packed_is_read(
+    layout: Layout, log: Path, folder: bool, command: str
+) -> None:
+    """Renamed, packed and deleted between two looks, as rotation does it in less than 0.1 s."""
+    recorder = Recorder(layout, log.parent if folder else log)
+    say(log, 1)
+    assert recorder.poll() == [("train.log", 1, 1)]
+    say(log, 2, 3)
+    mine = f"mv {log} {log}.1; {command.format(log, log)}; : > {log}"
+    subprocess.run(["sh", "-c", mine], check=True)
+    say(log, 4)
+    assert recorder.poll() == [("train.log", 2, 2), ("train.log", 3, 3), ("train.log", 1, 4)]
+    assert recorder.poll() == []
+
+
+def test_who_writes_on_into_a_deleted_log_is_heard(layout: Layout, log: Path) -> None:
+    recorder = Recorder(layout, log)
+    with log.open("a") as writer:
+        for n in range(4):
+            writer.write(f"step {n} loss 1.5\n")
+            writer.flush()
+            assert [step for _, _, step in recorder.poll()] == [n]
+            log.unlink(missing_ok=True)
+
+
+def open_logs(folder: Path) -> int:
+    links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return sum(link.startswith(str(folder)) for link in links)
+
+
+def test_a_log_that_is_still_for_long_is_let_go(
+    layout: Layout, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept open cannot be unmounted, and has its space on the disk after its deletion."""
+    recorder = Recorder(layout, log.parent)
+    say(log, 1)
+    say(log.with_name("other.log"), 2)
+    recorder.poll()
+    assert open_logs(log.parent) == 2
+    monkeypatch.setattr(followed_log, "HELD_FOR_S", -1.0)
+    recorder.poll()
+    assert open_logs(log.parent) == 0
+    say(log, 3)
+    assert [step for _, _, step in recorder.poll()] == [3]
+    assert open_logs(log.parent) == 1
+    log.unlink()
+    monkeypatch.setattr(followed_log, "MOVED_FOR_S", -1.0)
+    recorder.poll()
+    recorder.poll()
+    assert open_logs(log.parent) == 0
+
+
+def test_of_many_logs_those_written_last_are_kept_open(
+    layout: Layout, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed_log, "HELD_MAX", 3)
+    recorder = Recorder(layout, log.parent)
+    for n in range(8):
+        say(log.with_name(f"rank{n}.log"), n)
+    assert len(recorder.poll()) == 8
+    assert open_logs(log.parent) == 3
 
 
 def test_a_line_without_end_is_left_behind(layout: Layout, log: Path) -> None:
