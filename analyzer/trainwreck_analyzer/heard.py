@@ -16,6 +16,7 @@ from trainwreck_analyzer.clock import Stamp
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES
+from trainwreck_analyzer.quoted import quoted
 from trainwreck_analyzer.ranks import process_of_rank, rank, rank_of_table
 from trainwreck_analyzer.scan import MOST_SHAPES, Lines
 from trainwreck_analyzer.signature import Signature
@@ -104,7 +105,10 @@ class Heard:
         stamp: Stamp | None = None
         fields: dict[str, str] | None = None
         speaker: int | None = None
-        for hit in self._catalogue.hits(plain, patterns):
+        hits = self._catalogue.hits(plain, patterns)
+        if hits and not self._clock.whole and quoted(plain):
+            return
+        for hit in hits:
             if hit.signature.near and not around.hold(hit.signature):
                 continue
             if fields is None:

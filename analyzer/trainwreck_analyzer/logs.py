@@ -18,6 +18,7 @@ from trainwreck_analyzer.heard import Heard, Patterns, Said, Wanted
 from trainwreck_analyzer.kernel_lines import KernelLines
 from trainwreck_analyzer.log_clock import LogClock
 from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
+from trainwreck_analyzer.quoted import quoted
 from trainwreck_analyzer.ranks import rank_of_file
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines
@@ -201,7 +202,9 @@ class _Reader:
     def _line(self, lines: Lines, index: int, first: int, look: Look) -> None:
         number = first + lines.number(index)
         parts = None
-        if self._kernel is not None and (look.kernel or look.boot or self._clock.whole):
+        if self._kernel is not None and (
+            self._clock.whole or ((look.kernel or look.boot) and not self._shown(lines.raw[index]))
+        ):
             parts = self._kernel.read(lines, index, first)
         if look.start and len(self._reading.starts) < MOST_STARTS:
             stamp = self._clock.nearest(lines, index)
@@ -216,6 +219,10 @@ class _Reader:
             self._heard.hear(Said(lines, index, number, parts), want.open)
         if want.closed:
             self._repeats_of(want).append(_Repeat(index, want.closed, parts, read=True))
+
+    def _shown(self, raw: bytes) -> bool:
+        """Whether a line of a training log only shows what a kernel once said."""
+        return quoted(source.plain(raw[:LONGEST_LINE_BYTES]))
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
         self._skipped = None
