@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
@@ -12,6 +12,7 @@ from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks.align import Alignment, Recorder, Source, align
 from trainwreck_analyzer.clocks.moved import later, moved
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.first_look import RankEnd
 from trainwreck_analyzer.hosts import Named, RunHosts, of_run, placed, short, without_strangers
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.restarts import Restart
@@ -38,6 +39,8 @@ class Case:
     """The hosts of the run, where its logs name them all."""
     left_out: list[str] = field(default_factory=list)
     """What was left out, because it is of a host that the run was not on."""
+    ends: list[RankEnd] = field(default_factory=list)
+    """How far each rank came whose log was given."""
     unmeasured: list[tuple[str, str]] = field(default_factory=list)
     """What the recorder says it could not record: the collector, and why."""
 
@@ -77,7 +80,8 @@ def case_of(
         case.restarts += _restarts(reading, case.clocks.get(reading.input.path))
     case.run = _run(readings)
     case.finished = _finished(readings, by_file, catalogue)
-    if sum(r.input.kind == "training_log" for r in readings) > 1:
+    case.ends = list(_ends(readings))
+    if sum(r.input.kind == "training_log" for r in readings) > 1 or _all_speak(case):
         case.have.add("ranks")
     return case
 
@@ -159,6 +163,24 @@ def _by_file(facts: Sequence[Fact], readings: Sequence[Reading]) -> list[list[Fa
     for fact in facts:
         found[fact.order // FILE_ORDER].append(fact)
     return found
+
+
+def _ends(readings: Sequence[Reading]) -> Iterator[RankEnd]:
+    last: dict[int, int | None] = {}
+    for reading in readings:
+        if reading.input.kind == "training_log" and reading.rank is not None:
+            last.setdefault(reading.rank, None)
+        for step in reading.steps:
+            rank = reading.rank if step.rank is None else step.rank
+            if rank is not None and step.step is not None:
+                last[rank] = step.step
+    yield from (RankEnd(rank, step) for rank, step in sorted(last.items()))
+
+
+def _all_speak(case: Case) -> bool:
+    """Whether one log holds the lines of every rank that the run has."""
+    spoke = {end.rank for end in case.ends} | {f.component.rank for f in case.facts}
+    return len(spoke - {None}) >= max(2, case.run.world_size or 2)
 
 
 def _hosts(readings: Sequence[Reading], facts: Sequence[Fact]) -> RunHosts:

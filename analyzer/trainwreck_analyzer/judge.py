@@ -12,6 +12,7 @@ from trainwreck_analyzer.case import Case
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks import tell as clocks_tell
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.first_look import first_look
 from trainwreck_analyzer.verdict import Incident, Verdict
 from trainwreck_analyzer.weigh import Weighed, supports, weigh
 
@@ -36,8 +37,13 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     asked = [h.cause for h in weighed.hypotheses if h is top or h.confidence >= ASKED_FROM]
     paths = [f.source for f in facts if f.source is not None]
     hurt = tell.victims(weighed, symptoms, top.cause)
+    look = None
+    if weighed.leading is None:
+        complaints = [s.fact for s in symptoms]
+        look = first_look(facts, complaints, case.ends, case.run.world_size)
     said = (
         tell.summary(top.cause, weighed.leading, where, len(hurt)),
+        look or "",
         *case.left_out,
         clocks_tell.stated(case.clocks, paths, recorded="telemetry" in case.have),
     )
@@ -59,7 +65,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
             *clocks_tell.not_compared(case.clocks, paths, recorded="telemetry" in case.have),
             *tell.not_measured(asked, case.have, case.unmeasured),
         ),
-        tell.actions(top.cause, weighed.leading, symptoms),
+        tell.actions(weighed.leading, symptoms, case.have),
     )
 
 

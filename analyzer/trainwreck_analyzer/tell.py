@@ -184,16 +184,23 @@ def _decides() -> dict[str, list[str]]:
         return tomllib.load(file)
 
 
-def actions(cause: str, leading: Support | None, symptoms: Sequence[Support]) -> tuple[str, ...]:
-    """What to do first, then next; from the signatures."""
+def actions(
+    leading: Support | None, symptoms: Sequence[Support], have: set[str]
+) -> tuple[str, ...]:
+    """What to do first, then next; from the signatures, or what is missing to decide."""
     if leading is not None:
         return tuple(leading.signature.do)
     found: list[str] = []
     for support in symptoms:
         found += [d for d in support.signature.do if d not in found]
-    if not found:
-        found = [
-            "Give the logs of all ranks and the kernel log of the hosts to trainwreck diagnose.",
-            "Run the recorder (trainwreck record) before the next start.",
-        ]
+    missing = [name for key, name in _TO_GIVE.items() if key not in have]
+    if missing:
+        found.append(f"Give {' and '.join(missing)} to trainwreck diagnose.")
+    if "telemetry" not in have:
+        found.append("Run the recorder (trainwreck record) before the next start.")
+    elif not found:
+        found.append("py-spy dump the rank that is behind when it happens again.")
     return tuple(found[:5])
+
+
+_TO_GIVE = {"ranks": "the logs of all ranks", "kernel": "the kernel log of the hosts"}

@@ -30,6 +30,7 @@ TEMPERATURE = 1.0
 """Both fitted on labelled cases: see ``benchmarks``. Higher is less sure."""
 HIGHEST_CONFIDENCE = 0.97
 _FIRST_BONUS_NATS = 1.0
+_LEANING_BEHIND_NATS = 0.1
 _EXPLAINED_SHARE = 0.12
 _SECOND_SHARES = (1.0, 0.35, 0.15)
 """What the best, second and third signature of one cause add: they are rarely independent."""
@@ -101,6 +102,9 @@ def weigh(facts: Sequence[Fact], catalogue: Catalogue) -> Weighed:
     hurt = any(s.signature.role == "symptom" for s in found)
     nats = UNKNOWN_NATS if hurt else UNKNOWN_ALONE_NATS
     score["unknown"] = nats + PRIOR_SHARE * math.log(causes()["unknown"].prior)
+    for cause in score.keys() - by_cause.keys() - {"unknown"}:
+        # Symptoms lean, they do not name: what only they speak for stays behind "unknown".
+        score[cause] = min(score[cause], score["unknown"] - _LEANING_BEHIND_NATS)
     _add_confusable(score)
     confidence = _softmax(score)
     ranked = sorted(confidence, key=lambda c: (-confidence[c], c))
