@@ -25,6 +25,11 @@ _EXCEPTION = re.compile(
     re.ASCII,
 )
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>\S+))?')
+_NOTEBOOK_FRAME = re.compile(
+    r"^(?:File )?(?P<file>[~/][^\s:]{1,300}\.py)(?::\d{1,7},)? in (?P<function>\w{1,100})", re.ASCII
+)
+_NOTEBOOK = re.compile(r"[A-Z]\w{0,60}(?:Error|Exception|Interrupt)", re.ASCII)
+"""A notebook's traceback has the exception's class before its header, and again at its end."""
 _SURVIVED = re.compile(
     r"safe(?:ly)? (?:to )?(?:be )?ignored?\b|\bIgnoring\b"
     r"|^Exception ignored in\b|\b[Rr]etrying\b|\bwill (?:be )?retr(?:y|ied)\b",
@@ -60,6 +65,8 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
     ``before`` are the few lines above the header, last one nearest.
     """
     prefix = lines[0][: lines[0].find(HEADER)].rstrip("+| ")
+    if _NOTEBOOK.fullmatch(prefix):
+        return _notebook(lines, prefix)
     chained = any(words in line for line in before[-4:] for words in _CHAINED)
     survived = bool(before) and _SURVIVED.search(before[-1]) is not None
     survived = survived or _CALM.search(prefix) is not None
@@ -83,6 +90,21 @@ def read(lines: list[str], before: list[str]) -> Traceback | None:
         if files:
             break
     return Traceback("", "", 0, tuple(files), chained, survived) if files else None
+
+
+def _notebook(lines: list[str], exception: str) -> Traceback | None:
+    """A traceback as notebooks print it: code stands among the frames, the class at both ends."""
+    files: list[str] = []
+    for offset, line in enumerate(lines[1:LONGEST_LINES], 1):
+        frame = _NOTEBOOK_FRAME.match(line)
+        if frame:
+            files.append(f"{frame['file']}:{frame['function']}")
+        elif line.startswith(exception):
+            found = _EXCEPTION.match(line.strip())
+            if found:
+                message = found["message"] or ""
+                return Traceback(exception, message, offset, tuple(files), False)
+    return Traceback("", "", 0, tuple(files), False) if files else None
 
 
 def last_header(block: bytes) -> int:

@@ -262,6 +262,30 @@ def test_what_is_logged_as_a_warning_did_not_end_the_run(tmp_path: Path) -> None
     assert diagnose([path]).incidents == ()
 
 
+def test_a_notebooks_traceback_says_what_was_raised_and_where(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(
+        "OSError                                   Traceback (most recent call last)\n"
+        "<ipython-input-5-8b1> in <module>()\n"
+        '----> 2 state = torch.load("/ckpt/last.pt")\n\n'
+        "/usr/lib/python3.7/dist-packages/torch/serialization.py in load(f, map_location)\n"
+        "--> 581         return _legacy_load(opened_file)\n\n"
+        "OSError: read failed\n"
+    )
+    (incident,) = diagnose([path]).incidents
+    assert incident.verdict.cause == "checkpoint_io"
+
+
+def test_a_notebooks_traceback_of_a_lost_peer_is_only_a_symptom(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(
+        "RayActorError                             Traceback (most recent call last)\n"
+        "RayActorError: The actor died unexpectedly before finishing this task.\n"
+    )
+    (incident,) = diagnose([path]).incidents
+    assert incident.verdict.cause == "unknown"
+
+
 def test_a_workers_traceback_inside_a_message_says_where_it_was_raised(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text(
