@@ -142,21 +142,27 @@ def multiply(layout: Layout, days: int) -> None:
 
     spans = seal.in_force(layout.spans())
     last = max(span.last for span in spans)
+    together = max(1, seal.MERGE_JOURNALS_MAX // last)
     connection = duckdb.connect(config={"preserve_insertion_order": True})
-    for day in range(1, days):
-        copy = Span(day * last + 1, day * last + last, spans[-1].active_us + day, True)
-        for table in tables():
-            paths = [layout.segment_path(table, span) for span in spans]
+    for day in range(1, days, together):
+        ago = range(min(day + together, days) - 1, day - 1, -1)
+        number = day * last
+        copy = Span(number + 1, number + len(ago) * last, spans[-1].active_us + day, True)
+        for name, table in tables().items():
+            paths = [layout.segment_path(name, span) for span in spans]
             there = [str(path) for path in paths if path.exists()]
-            if there and table in ASKED:
+            if there and name in ASKED:
+                shifted = " UNION ALL ".join(
+                    f"SELECT * REPLACE (ts - INTERVAL {n} DAY AS ts, {copy.active_us} AS segment)"
+                    f" FROM read_parquet({there})"
+                    for n in ago
+                )
                 connection.execute(
-                    f"COPY (SELECT * REPLACE (ts - INTERVAL {day} DAY AS ts,"
-                    f" {copy.active_us} AS segment) FROM read_parquet({there}))"
-                    f" TO '{layout.segment_path(table, copy)}'"
-                    f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {seal.ROW_GROUP_ROWS})"
+                    f"COPY ({shifted}) TO '{layout.segment_path(name, copy)}' (FORMAT parquet,"
+                    f" COMPRESSION zstd, ROW_GROUP_SIZE {seal.row_group_rows(table)})"
                 )
             elif there:
-                layout.segment_path(table, copy).hardlink_to(there[0])
+                layout.segment_path(name, copy).hardlink_to(there[0])
         (layout.sealed / copy.segment).touch()
 
 

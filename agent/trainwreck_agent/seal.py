@@ -20,7 +20,7 @@ import duckdb
 
 from trainwreck_agent import cleaning, log_position, retention, store, views
 from trainwreck_agent.layout import DataDirectoryError, Layout, Span
-from trainwreck_agent.schema import Table, tables
+from trainwreck_agent.schema import Kind, Table, tables
 from trainwreck_agent.sealer import PINNED_CODE
 
 log = logging.getLogger("trainwreck.seal")
@@ -29,12 +29,19 @@ ACTIVE_AFTER_S = 30
 """From the choice of a span's id to the moment it becomes visible: the time to write its files."""
 LONGER = (1, 4, 16, 64)
 """So many times that, where it was not enough: on a busy machine this niced process gets little."""
+JOURNALS_PER_LONGER = 16
+"""So many quarter hours merged are given the first of these times; more of them, a longer one."""
 MERGE_COUNT = 8
-MERGE_JOURNALS_MAX = 96
-"""Segments grow to this many journals (a day of quarter hours): few and large answers fast."""
+MERGE_JOURNALS_MAX = 256
+"""Segments grow to this many journals (64 hours of quarters): each file is a query's opening. Not
+more, since of one that retention cuts an eighth may stay too long."""
 MEMORY_LIMIT = "128MB"
-ROW_GROUP_ROWS = 34_816
-"""Bounds the memory of writing a wide table, and lets a reader skip hours it does not want."""
+ROW_GROUP_ROWS = (34_816, 122_880)
+"""Fewest and most. They bound the memory of writing a wide table, and let a reader skip hours it
+does not want; but each is a hundredth of a millisecond of every query."""
+ROW_GROUP_CELLS = 3_600_000
+TEXT_CELLS = 24
+"""Numbers that a free text counts for; a label counts for four."""
 
 
 def seal(layout: Layout, through: int) -> Span | None:
@@ -74,7 +81,7 @@ def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | 
 
     None too where it would be more than an eighth of what may be kept: retention deletes segments.
     """
-    run = _run_to_merge([span for span in in_force(layout.spans()) if replaceable(span)])
+    run = _run_to_merge(in_force(layout.spans()))
     if not run or (
         max_bytes and sum(cleaning.size_bytes(layout, part) for part in run) > max_bytes // 8
     ):
@@ -82,7 +89,8 @@ def merge(layout: Layout, max_bytes: int = 0, retain_days: float = 0) -> Span | 
     age_us = run[-1].active_us - run[0].active_us
     if retain_days and age_us > retain_days * retention.DAY_US / 8:
         return None
-    return _in_time(layout, lambda active_us: _merge(layout, run, active_us))
+    journals = run[-1].last - run[0].first + 1
+    return _in_time(layout, lambda active_us: _merge(layout, run, active_us), journals)
 
 
 def _merge(layout: Layout, run: list[Span], active_us: int) -> Span:
@@ -100,7 +108,8 @@ def _merge(layout: Layout, run: list[Span], active_us: int) -> Span:
 
 def cut(layout: Layout, span: Span, kept: str) -> Span:
     """Replace a segment by one with only the rows for which an SQL condition holds."""
-    return _in_time(layout, lambda active_us: _cut(layout, span, kept, active_us))
+    journals = span.last - span.first + 1
+    return _in_time(layout, lambda active_us: _cut(layout, span, kept, active_us), journals)
 
 
 def _cut(layout: Layout, span: Span, kept: str, active_us: int) -> Span:
@@ -123,11 +132,12 @@ def in_force(spans: Iterable[Span]) -> list[Span]:
 
 def _run_to_merge(spans: list[Span]) -> list[Span]:
     """The oldest ``MERGE_COUNT`` neighbours of one size class, small enough to be merged."""
-    for size in (1, MERGE_COUNT):
+    for size in (1, MERGE_COUNT, MERGE_COUNT**2):
         run: list[Span] = []
         for span in spans:
             journals = span.last - span.first + 1
-            run = [*run, span] if size <= journals < size * MERGE_COUNT else []
+            fits = size <= journals < size * MERGE_COUNT and replaceable(span)
+            run = [*run, span] if fits else []
             total = run[-1].last - run[0].first + 1 if run else 0
             if len(run) == MERGE_COUNT or total >= MERGE_JOURNALS_MAX:
                 return run if len(run) > 1 else []
@@ -152,13 +162,14 @@ def drop_future(layout: Layout) -> list[Span]:
     return gone
 
 
-def _in_time(layout: Layout, make: Callable[[int], Span]) -> Span:
+def _in_time(layout: Layout, make: Callable[[int], Span], journals: int = 1) -> Span:
     """What ``make`` makes of the time when its span becomes visible; with more time if need be.
 
     Raises:
         TimeoutError: It was not done within the longest time either.
     """
-    for longer in LONGER:
+    least = min(journals / JOURNALS_PER_LONGER, LONGER[-1])
+    for longer in (n for n in LONGER if n >= least):
         try:
             return make(_active_us(layout, longer))
         except TimeoutError as error:
@@ -195,6 +206,14 @@ def _database(layout: Layout) -> duckdb.DuckDBPyConnection:
     )
 
 
+def row_group_rows(table: Table) -> int:
+    """Rows of a row group, by how many cells a row has."""
+    texts = [c.kind for c in table.columns if c.type == "VARCHAR"]
+    cells = len(table.columns) + sum(4 if k is Kind.LABEL else TEXT_CELLS for k in texts)
+    fewest, most = ROW_GROUP_ROWS
+    return max(fewest, min(most, ROW_GROUP_CELLS // cells // 2048 * 2048))
+
+
 def _write(
     connection: duckdb.DuckDBPyConnection, layout: Layout, table: Table, span: Span, query: str
 ) -> None:
@@ -203,7 +222,7 @@ def _write(
     connection.execute(
         f"COPY (SELECT *, {span.active_us}::BIGINT AS segment FROM ({query}))"
         f" TO {views.quote(str(beside))}"
-        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_rows(table)})"
     )
     beside.chmod(0o640)
     fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)

@@ -92,8 +92,9 @@ def select(table: Table, root: Path, host: str, *, sealed: bool = True, live: bo
     in_segments = (
         f"SELECT ts, {quote(host)} AS host, {names} FROM"
         f" read_parquet({quote(str(root / 'segments' / table.name / '[0-9]*.parquet'))})"
-        # A list, not IN: a semi-join builds a hash table of all rows, a third of a day's query.
-        f" WHERE list_contains((SELECT list(segment) FROM ({valid})), segment)"
+        # Inside coalesce() it is a mark join: a few spans hashed, all rows probed. A plain IN may
+        # be turned round, into a table of all rows; a list is searched for each row.
+        f" WHERE coalesce(segment IN ({valid}), false)"
     )
     source = lines(str(root / "journal" / "[0-9]*.tsv"), filename=True)
     newer = (
