@@ -60,23 +60,13 @@ class Bar:
 
 def parse(line: str) -> Bar | None:
     """The bar of a line; None where there is none, or one that counts something else than steps."""
-    if "%|" not in line:
-        return None
-    found = _BAR.match(line)
+    found = _match(line)
     if found is None:
         return None
-    words = _words()
-    unit, slow = found["unit"], found["slow"]
-    rate = float(found["rate"])
-    if (unit or slow) not in words["units"] or not rate:
-        return None
-    prefix = _PREFIX.match(found["label"])
-    label = found["label"][prefix.end() if prefix else 0 :].strip(" \t:")
-    loss = _LOSS.search(found["more"]) is not None
-    if _other().search(label) or not (not label or loss or _training().search(label)):
-        return None
+    label, loss = _label(found), _shows_loss(found)
     sure = bool(label) or loss
-    if not sure and unit and rate > words["fastest_per_s"]:
+    unit, rate = found["unit"], float(found["rate"])
+    if not rate or (not sure and unit and rate > _words()["fastest_per_s"]):
         return None
     taken_s, left_s = _seconds(found["taken"]), _seconds(found["left"])
     return Bar(
@@ -87,6 +77,31 @@ def parse(line: str) -> Bar | None:
         None if taken_s is None or left_s is None else taken_s + left_s,
         sure,
     )
+
+
+def may_be_one(line: str) -> bool:
+    """Whether a line is such a bar, whatever its digits are."""
+    return _match(line) is not None
+
+
+def _match(line: str) -> re.Match[str] | None:
+    found = _BAR.match(line) if "%|" in line else None
+    if found is None or (found["unit"] or found["slow"]) not in _words()["units"]:
+        return None
+    label = _label(found)
+    if _other().search(label):
+        return None
+    known = not label or _shows_loss(found) or _training().search(label)
+    return found if known else None
+
+
+def _label(found: re.Match[str]) -> str:
+    prefix = _PREFIX.match(found["label"])
+    return found["label"][prefix.end() if prefix else 0 :].strip(" \t:")
+
+
+def _shows_loss(found: re.Match[str]) -> bool:
+    return _LOSS.search(found["more"]) is not None
 
 
 class TrainingBar:

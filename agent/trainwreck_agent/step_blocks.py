@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,6 +63,18 @@ def begin(line: str, number: int) -> Block | None:
         found = form.head.search(line)
         if found:
             return Block(form, number, int(found["step"]), {})
+    return None
+
+
+def step_of(lines: Sequence[str]) -> int | None:
+    """The step of the block that the last of some lines belongs to; None: it belongs to none."""
+    last = lines[-1]
+    if len(last) > LONGEST_LINE or not any(form.line.match(last) for form in forms()):
+        return None
+    for place in range(len(lines) - 2, -1, -1):
+        block = begin(lines[place], place)
+        if block is not None:
+            return block.step if all(map(block.take, lines[place + 1 :])) else None
     return None
 
 

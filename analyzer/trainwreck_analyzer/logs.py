@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainwreck_analyzer import about, hosts, kernel, source, tracebacks
+from trainwreck_agent import step_blocks
+
+from trainwreck_analyzer import about, bars, hosts, kernel, source, tracebacks
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.heard import Heard, Patterns, Said, Wanted
@@ -29,6 +31,9 @@ from trainwreck_analyzer.verdict import Input, InputKind
 _LATEST_PER_BLOCK = 3
 """Of lines that only repeat a kind, these last ones of each block are looked at."""
 MOST_STARTS = 1000
+_LONGEST_BLOCK_LINES = 40
+_BAR_STATES_PER_BLOCK = 256
+"""A progress bar is drawn ten times a second."""
 _LINES_ABOVE = 4
 _HEAD_BYTES = 40_000
 
@@ -81,7 +86,7 @@ class _Reader:
         self._unparsed = 0
         self._heard = Heard(catalogue, self._clock, str(path), base_order, self._rank)
         self._dated: dict[bytes, bool] = {}
-        self._steps = Steps()
+        self._steps, self._bars = Steps(), Steps()
         self._skipped: tuple[int, Layout] | None = None
         self._repeats: dict[tuple[str, ...], deque[_Repeat]] = {}
         """The last lines of this block that say more of what was said often, by what they say."""
@@ -108,7 +113,8 @@ class _Reader:
         if self._held:
             self._read(self._held)
         reading = self._reading
-        reading.steps = list(self._steps.read(self._clock.time))
+        of_bars = (s for s in self._bars.read(self._clock.time) if s.bar or s.loss is not None)
+        reading.steps = bars.training((*self._steps.read(self._clock.time), *of_bars))
         reading.facts = self._heard.facts()
         if self._kernel:
             self._add_kernel_facts(self._kernel)
@@ -157,8 +163,11 @@ class _Reader:
         """Goes through the lines of a block that may mean something."""
         steps, wanted = self._steps, self._heard.wanted
         seen, stride = steps.seen, steps.stride
+        drawn: list[tuple[int, Layout]] = []
         for index, look in self._scanner.matter(lines):
-            if look.only_step is not None:
+            if look.only_step is not None and look.only_step.bar:
+                drawn.append((index, look.only_step))
+            elif look.only_step is not None:
                 seen += 1
                 if seen % stride:
                     self._skipped = index, look.only_step
@@ -170,6 +179,9 @@ class _Reader:
             elif not _garbage(lines.raw[index]):
                 self._line(lines, index, first, look)
         steps.seen = seen
+        every = -(-len(drawn) // _BAR_STATES_PER_BLOCK) or 1
+        for index, layout in drawn[::-1][::every][::-1]:  # the last among them
+            self._step(lines, index, first + lines.number(index), layout)
 
     def _repeats_of(self, want: Wanted) -> deque[_Repeat]:
         found = self._repeats.get(want.closed_kinds)
@@ -225,20 +237,28 @@ class _Reader:
         return quoted(source.plain(raw[:LONGEST_LINE_BYTES]))
 
     def _step(self, lines: Lines, index: int, number: int, layout: Layout) -> None:
-        self._skipped = None
-        self._steps.keep(self._step_line(lines, index, number, layout))
+        line = self._step_line(lines, index, number, layout)
+        if layout.bar:
+            self._bars.keep(line)
+        else:
+            self._skipped = None
+            self._steps.keep(line)
 
     def _step_line(self, lines: Lines, index: int, number: int, layout: Layout) -> StepLine:
         raw, of_shape = lines.raw[index], lines.shape(index)
         if self._dated.get(of_shape):
             return StepLine(raw, number, layout, None)
+        step = None
+        if layout.step is None and raw[:1].isspace():
+            above = lines.raw[max(0, index - _LONGEST_BLOCK_LINES) : index + 1]
+            step = step_blocks.step_of([source.text(line) for line in above])
         own = self._clock.time(source.text(raw[:300])) if dated(of_shape) else None
         if len(of_shape) <= LONGEST_SHAPE_BYTES and len(self._dated) < MOST_SHAPES:
             self._dated[of_shape] = own is not None
         if own is None:
             stamp = self._clock.nearest(lines, index)
             own = stamp.time if stamp else None
-        return StepLine(raw, number, layout, own)
+        return StepLine(raw, number, layout, own, step)
 
     def _traceback(self, lines: Lines, index: int, number: int) -> None:
         window = [

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from trainwreck_agent import progress_bar
+from trainwreck_agent.progress_bar import Bar
+
 from trainwreck_analyzer.ranks import rank_span
 
-LITERALS = ("loss", "Loss", "LOSS", "elapsed time per iteration")
+_OF_LOSS = ("loss", "Loss", "LOSS", "elapsed time per iteration")
+LITERALS = (*_OF_LOSS, *progress_bar.units())
 _NUMBER = r"(?P<v>[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|NaN|NAN|inf|Inf|INF|Infinity))"
 _SEPARATOR = r"['\"]?\s{0,2}[:=]?\s{0,8}(?:tensor\(|['\"])?"
 _STEP = re.compile(
@@ -66,7 +70,8 @@ _RESIDENT = re.compile(
 )
 """Memory of the process on the host; only with its unit."""
 _OF_THE_HOST = re.compile(r"(?:[Cc][Pp][Uu]|[Hh]ost|[Rr][Ss][Ss]|[Ss]ystem)[_ ]?$", re.ASCII)
-_NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est", re.ASCII)
+_NOT_TRAINING = re.compile(r"[Ee]val|[Vv]alid|val_loss|[Tt]est|^\s{0,4}wandb: ", re.ASCII)
+"""Weights & Biases repeats the last values of the run when it ends."""
 
 
 class Step(NamedTuple):
@@ -88,6 +93,8 @@ class Step(NamedTuple):
     gpu_memory_mib: float | None = None
     resident_mib: float | None = None
     """Memory of the process on the host."""
+    bar: Bar | None = None
+    """The progress bar that it is a state of; ``bars`` tells which of these are steps."""
 
 
 Span = tuple[int, int]
@@ -111,6 +118,7 @@ class Layout:
     memory_unit_mib: float = 1.0
     resident: Span | None = None
     resident_unit_mib: float = 1.0
+    bar: bool = False
 
     def read(self, line: str, number: int, text: str, time: datetime | None) -> Step:
         """The step of one line; ``text`` is the line as it stands in the file."""
@@ -133,17 +141,21 @@ class Layout:
             _value(line, self.data_time),
             None if memory is None else memory * self.memory_unit_mib,
             None if resident is None else resident * self.resident_unit_mib,
+            progress_bar.parse(line) if self.bar else None,
         )
 
 
 def layout(line: str) -> Layout | None:
-    """Where the numbers of a step stand; None where the line holds no loss of the training."""
-    if len(line) > 2000 or not any(literal in line for literal in LITERALS):
+    """Where the numbers of a step stand; None: the line has no loss, and no bar, of a training."""
+    if len(line) > 2000:
+        return None
+    bar = "%|" in line and progress_bar.may_be_one(line)
+    if not bar and not any(literal in line for literal in _OF_LOSS):
         return None
     if _NOT_TRAINING.search(line):
         return None
     loss = _span(_LOSS, line)
-    if _value(line, loss) is None and "elapsed time per iteration" not in line:
+    if _value(line, loss) is None and not bar and "elapsed time per iteration" not in line:
         return None
     taken = _TIME.search(line)
     step_time, milliseconds = None, False
@@ -173,6 +185,7 @@ def layout(line: str) -> Layout | None:
         1024.0 if memory and memory["unit"] == "G" else 1.0,
         resident.span("v") if resident else None,
         1024.0 if resident and resident["unit"] == "G" else 1.0,
+        bar,
     )
 
 

@@ -20,6 +20,8 @@ class StepLine(NamedTuple):
     layout: Layout
     time: datetime | None
     """That of a line before; None where the line has its own."""
+    step: int | None = None
+    """That of the lines before that it belongs to."""
 
 
 class Steps:
@@ -51,4 +53,5 @@ class Steps:
             text = source.text(line.raw)
             time = line.time or time_of(text[:300])
             plain = source.plain(line.raw) if "\x1b" in text else text
-            yield line.layout.read(plain, line.number, text, time)
+            found = line.layout.read(plain, line.number, text, time)
+            yield found if line.step is None else found._replace(step=line.step)
