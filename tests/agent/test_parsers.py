@@ -217,6 +217,7 @@ def test_files_of_the_kernel() -> None:
     (lo,) = network.parse(b" face |bytes\n lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n")
     assert lo == ("lo", "1", "2", "3", "4", "9", "10", "11", "12")
     mounts = b"1 0 8:1 / /a\\040b rw - ext4 /dev/x rw\n2 0 8:1 /s / rw - ext4 /dev/x rw\n3 0 0:4 / /proc rw - proc p rw\n"
+    mounts += b"4 0 0:9 / /proc/acpi ro - tmpfs tmpfs ro\n"  # as a container has it
     assert filesystem.parse(mounts) == [("/", "/dev/x", "ext4", False)]
     after_an_error = b"1 0 8:1 / /a rw,relatime shared:1 - ext4 /dev/x ro,errors=remount-ro\n"
     mounted_so = b"2 0 8:2 / /b ro,relatime - xfs /dev/y rw,inode64\n"

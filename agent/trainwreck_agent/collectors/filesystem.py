@@ -196,8 +196,8 @@ def parse(data: bytes) -> list[Mount]:
         if not dash or len(words) < 6 or len(tail) < 2:
             continue
         mount, device, kind = (_plain(word) for word in (words[4], tail[1], tail[0]))
-        if kind in WITHOUT_SPACE:
-            continue
+        if kind in WITHOUT_SPACE or mount.startswith(("/proc/", "/sys/")):
+            continue  # what lies there hides something from a container, or holds other mounts
         if words[2] not in found or len(mount) < len(found[words[2]][0]):
             options = (words[5] + b"," + tail[-1]).split(b",")
             found[words[2]] = (mount, device, kind, b"ro" in options)
