@@ -135,7 +135,7 @@ class Burst:
         """See what the rows of a tick tell, and which devices the recorder asks for (bit set)."""
         index_of = {gpu.identity.uuid: index for index, gpu in enumerate(gpus)}
         for table, values in rows:
-            if table is GPU_EVENT:
+            if table is GPU_EVENT and not isinstance(values, str):
                 named = index_of.get(None if values[0] is None else str(values[0]))
                 what = f"{values[1]} {values[2]}" if values[2] is not None else str(values[1])
                 for index in range(len(gpus)) if named is None else (named,):

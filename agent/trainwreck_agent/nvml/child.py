@@ -129,6 +129,8 @@ def _serve(pipe: Pipe, progress: Progress, order: Order) -> bytes:
         session = Session(library, order.known)
         session.begin()
         loaded = True
+        gc.collect()
+        gc.freeze()  # what is there now stays: a collection need not look at it
         if not session.devices:
             pipe.send(wire.rows(time.time_ns() // 1000, session.rows))
             return wire.end("absent", "the NVIDIA driver is loaded, but it shows no GPU")

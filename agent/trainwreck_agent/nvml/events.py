@@ -10,7 +10,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from trainwreck_agent.nvml.library import TIMEOUT, CallFailed, DeviceGone, Library
+from trainwreck_agent.nvml.library import (
+    TIMEOUT,
+    CallFailed,
+    DriverGone,
+    Library,
+    Planned,
+)
 from trainwreck_agent.nvml.progress import NO_DEVICE
 from trainwreck_agent.nvml.wire import Cells
 from trainwreck_agent.tables.gpu import GPU_EVENT
@@ -31,6 +37,7 @@ NAMES = {
 WITH_DATA = frozenset({0x8, 0x8000})
 _ALL = sum(NAMES)
 _BATCH_MAX = 64
+_WAIT = "nvmlEventSetWait_v2"
 _NO_INSTANCE = 0xFFFFFFFF
 
 
@@ -40,8 +47,12 @@ class Events:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._uuids: dict[int, str | None] = {}
+        self._data = library.nvml.c_nvmlEventData_t()
+        self._wait: list[Planned] = []
         try:
             self._set: Any = library.call("nvmlEventSetCreate", NO_DEVICE)
+            arguments = (self._set, ctypes.byref(self._data), ctypes.c_uint(0))
+            self._wait = [(_WAIT, *library.bound(_WAIT), arguments)]
         except CallFailed:
             self._set = None
 
@@ -62,14 +73,10 @@ class Events:
         """Rows of the events that came since the last call."""
         found: list[Cells] = []
         while self._set is not None and self._uuids and len(found) < _BATCH_MAX:
-            try:
-                data = self._library.call("nvmlEventSetWait_v2", NO_DEVICE, self._set, 0)
-            except CallFailed as error:
-                if error.code != TIMEOUT:
-                    self._set = None  # its rows stop; the kernel log has the Xid all the same
+            if failed := self._library.raw_all(NO_DEVICE, self._wait):
+                self._nothing(failed[0][1])
                 break
-            except DeviceGone:  # of one device that is watched; its own reads say which
-                break
+            data = self._data
             kind = int(data.eventType)
             found.append(
                 (
@@ -84,6 +91,16 @@ class Events:
                 )
             )
         return found
+
+    def _nothing(self, code: int) -> None:
+        """Look why no event came. Nearly always there is none: no exception is made for that."""
+        if code == TIMEOUT:
+            return
+        fault = self._library.fault(_WAIT, code)
+        if isinstance(fault, DriverGone):
+            raise fault
+        if isinstance(fault, CallFailed):  # else of one device that is watched; its reads say which
+            self._set = None  # its rows stop; the kernel log has the Xid all the same
 
     def close(self) -> None:
         """Free the event set."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Any
 
 from trainwreck_agent.nvml.progress import NO_DEVICE, Progress
@@ -45,6 +46,8 @@ DEVICE_GONE = {
 
 Bound = tuple[Callable[..., Any], int]
 """A function and its number in shared memory."""
+Planned = tuple[str, Callable[..., Any], int, tuple[object, ...]]
+"""Name, function, its number in shared memory, and arguments of a call that is made often."""
 
 
 class DriverGone(Exception):
@@ -84,6 +87,7 @@ class Library:
 
         self.nvml: Any = pynvml
         self.progress = progress
+        self._enter, self._leave = progress.enter, progress.leave
         self._deadline_ns = round(deadline_s * 1e9)
         self._error: type[Any] = pynvml.NVMLError
         self._bound: dict[str, Bound] = {}
@@ -120,13 +124,13 @@ class Library:
         """
         function, code = self._bound.get(name) or self._bind(name)
         deadline_ns = self._deadline_ns if deadline_s is None else round(deadline_s * 1e9)
-        self.progress.enter(code, device, deadline_ns)
+        self._enter(code, device, deadline_ns, monotonic_ns())
         try:
             return function(*arguments)
         except self._error as error:
             raise self.fault(name, error.value) from None
         finally:
-            self.progress.leave()
+            self._leave()
 
     def raw(self, name: str, device: int, *arguments: object) -> None:
         """Call the C function ``name`` itself, where pynvml's own way is dearer.
@@ -135,11 +139,30 @@ class Library:
             DriverGone, DeviceGone, CallFailed: What the return code says.
         """
         function, code = self._bound_raw.get(name) or self._bind_raw(name)
-        self.progress.enter(code, device, self._deadline_ns)
+        self._enter(code, device, self._deadline_ns, monotonic_ns())
         result = function(*arguments)
-        self.progress.leave()
+        self._leave()
         if result:
             raise self.fault(name, result)
+
+    def raw_all(self, device: int, planned: list[Planned]) -> list[tuple[str, int]]:
+        """Make these C calls about one device; name and return code of those that failed."""
+        enter, deadline_ns = self._enter, self._deadline_ns
+        failed: list[tuple[str, int]] = []
+        for name, function, code, arguments in planned:
+            enter(code, device, deadline_ns, monotonic_ns())
+            if result := function(*arguments):
+                failed.append((name, result))
+        self._leave()
+        return failed
+
+    def bound(self, name: str) -> Bound:
+        """The C function ``name``, to be planned.
+
+        Raises:
+            CallFailed: It is not in this driver's library.
+        """
+        return self._bound_raw.get(name) or self._bind_raw(name)
 
     def _bind(self, name: str) -> Bound:
         function = getattr(self.nvml, name, None)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from trainwreck_agent.collector import Value
 from trainwreck_agent.nvml.fields import BATCH_MAX, Batch, Convert, error_ratio, kib
 from trainwreck_agent.nvml.library import Library
-from trainwreck_agent.nvml.wire import Cells
+from trainwreck_agent.schema import Table
 from trainwreck_agent.tables.gpu import NVLINK
 
 Key = tuple[int, int, int]
 """Link, position of the column, and rank among the fields that can fill it (0 is preferred)."""
+
+LinkRow = tuple[Table, list[Value]]
 
 STATES = {0: "inactive", 1: "active", 2: "sleep"}
 _AT = {column.name: position for position, column in enumerate(NVLINK.columns)}
@@ -81,12 +83,12 @@ def link_batches(library: Library, device: int, links: int | None) -> list[Batch
     return [Batch(library, device, batch) for batch in batches]
 
 
-def link_rows(uuid: str | None, values: list[tuple[Key, Value]]) -> list[Cells]:
+def link_rows(uuid: str | None, keys: list[Key], values: list[Value]) -> list[LinkRow]:
     """One row a link that told anything."""
     links: dict[int, list[Value]] = {}
     ranks: dict[tuple[int, int], int] = {}
     histories: dict[int, list[Value]] = {}
-    for (link, position, rank), value in values:
+    for (link, position, rank), value in zip(keys, values, strict=True):
         if value is None:
             continue
         cells = links.get(link)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import mmap
 import struct
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 NO_DEVICE = -1
 _MARK = struct.Struct("@4q")  # code of the call, device, deadline, start (0: in no call)
@@ -36,11 +37,16 @@ class Call:
 class Progress:
     """Memory shared by the sampling process and one child; made before the fork."""
 
-    __slots__ = ("_codes", "_map")
+    __slots__ = ("_codes", "_map", "enter", "leave")
 
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, _SIZE)
         self._codes = 0
+        self.enter: Callable[[int, int, int, int], None] = partial(_MARK.pack_into, self._map, 0)
+        """The child is about to make a call: its code, the device, the deadline in ns, and now
+        (CLOCK_MONOTONIC, ns), which is written last and makes the mark."""
+        self.leave: Callable[[], None] = partial(_START.pack_into, self._map, _START_AT, 0)
+        """The call returned."""
 
     def code(self, name: str) -> int:
         """The child's number for a function, whose name the other side can look up by it."""
@@ -50,14 +56,6 @@ class Progress:
         text = name.encode("ascii", "replace")[:_NAME_BYTES]
         self._map[at : at + _NAME_BYTES] = text.ljust(_NAME_BYTES, b"\0")
         return number
-
-    def enter(self, code: int, device: int, deadline_ns: int) -> None:
-        """The child is about to make the call. The start is written last: it makes the mark."""
-        _MARK.pack_into(self._map, 0, code, device, deadline_ns, time.monotonic_ns())
-
-    def leave(self) -> None:
-        """The call returned."""
-        _START.pack_into(self._map, _START_AT, 0)
 
     def call(self, now_s: float) -> Call | None:
         """The call that the child is in at ``now_s`` (CLOCK_MONOTONIC); None: it is in none."""

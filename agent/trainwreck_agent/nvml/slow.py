@@ -26,10 +26,10 @@ def tasks(gpu: Gpu) -> list[Task]:
     states = _LinkStates(gpu, links or 0)
     return [
         Task(5, _Processes(gpu).run),
-        Task(5, one(gpu, "nvmlDeviceGetCurrPcieLinkGeneration", "pcie_link_generation")),
-        Task(5, one(gpu, "nvmlDeviceGetCurrPcieLinkWidth", "pcie_link_width")),
-        Task(5, one(gpu, "nvmlDeviceGetClockInfo", "memory_clock_mhz", memory)),
         Task(5, one(gpu, "nvmlDeviceGetMarginTemperature", "temperature_margin_c")),
+        Task(10, one(gpu, "nvmlDeviceGetCurrPcieLinkGeneration", "pcie_link_generation")),
+        Task(10, one(gpu, "nvmlDeviceGetCurrPcieLinkWidth", "pcie_link_width")),
+        Task(10, one(gpu, "nvmlDeviceGetClockInfo", "memory_clock_mhz", memory)),
         Task(10, _slow_fields(gpu)),
         Task(10, one(gpu, "nvmlDeviceGetEnforcedPowerLimit", "power_limit_w", scale=1000)),
         Task(10, lambda: _fabric(gpu)),
@@ -84,15 +84,14 @@ def _slow_fields(gpu: Gpu) -> Run:
     batch = fields.Batch(gpu.library, gpu.identity.index, wanted)
 
     def run() -> list[Cells]:
-        for position, value in gpu.values(batch):
-            gpu.cells[position] = value
+        gpu.put(batch)
         return []
 
     return run
 
 
 def _links(gpu: Gpu, batch: fields.Batch[nvlink.Key], states: _LinkStates) -> Run:
-    return lambda: states.complete(nvlink.link_rows(gpu.identity.uuid, gpu.values(batch)))
+    return lambda: states.complete(nvlink.link_rows(gpu.identity.uuid, *gpu.values(batch)))
 
 
 class _LinkStates:
@@ -106,7 +105,7 @@ class _LinkStates:
         self._next = 0
         self._states: dict[Value, Value] = {}
 
-    def complete(self, rows: list[Cells]) -> list[Cells]:
+    def complete(self, rows: list[nvlink.LinkRow]) -> list[Cells]:
         """The rows of links, with the state last read where a field told none."""
         for _table, cells in rows:
             if cells[nvlink.STATE_AT] is None:
@@ -114,7 +113,7 @@ class _LinkStates:
                     for link in range(self._links):
                         self._read(link)
                 cells[nvlink.STATE_AT] = self._states.get(cells[nvlink.LINK_AT])
-        return rows
+        return list(rows)
 
     def run(self) -> list[Cells]:
         if self._states:
@@ -138,7 +137,7 @@ def _ecc(gpu: Gpu) -> Run:
 
     def run() -> list[Cells]:
         places: dict[str, list[Value]] = {}
-        for (place, n), value in gpu.values(batch):
+        for (place, n), value in zip(*gpu.values(batch), strict=True):
             places.setdefault(place, [None] * 4)[n] = value
         return [
             (GPU_ECC, [gpu.identity.uuid, place, *values])

@@ -1,9 +1,11 @@
-"""What goes over the pipe: one JSON array a line.
+"""What goes over the pipe: one message a line.
 
 A child may die in the middle of a line, and whatever then comes is read from the next line feed
 on; what does not parse is counted, never guessed at. Nothing that is read is executed (no pickle).
+The rows of a tick, which are nearly all that is said, are text as the journal has it, with a record
+separator (^^), which no cell can hold, between two; all else is a JSON array.
 
-    ["rows", ts_us, [["gpu", "cells as in the journal, a tab between two"], …]]
+    =ts_us^^gpu<TAB>cells as in the journal, a tab between two^^…^^$
     ["devices", [[index, uuid, serial, pci, name], …]]
     ["end", "absent", "why the child ends"]
 """
@@ -43,6 +45,7 @@ TABS: dict[str, int] = {
 LINE_MAX_BYTES = 4 << 20
 """A line that is longer is no line of ours: it is dropped up to its line feed."""
 
+_BETWEEN = "\x1e"
 _INT64_MAX = (1 << 63) - 1
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 _decode = json.JSONDecoder().decode
@@ -82,12 +85,17 @@ class End:
 
 Message = list[str] | Devices | End
 """Lines of the journal, or something about the session."""
-Cells = tuple[Table, list[Value]]
+Cells = tuple[Table, list[Value] | str]
+"""A row, or one as it stands in the journal already."""
 
 
 def rows(ts_us: int, cells: list[Cells]) -> bytes:
     """The line for rows read at ``ts_us`` (µs UTC)."""
-    return _line(["rows", ts_us, [[table.name, fields(values)] for table, values in cells]])
+    texts = [
+        f"{table.name}\t{values if isinstance(values, str) else fields(values)}"
+        for table, values in cells
+    ]
+    return _BETWEEN.join([f"={ts_us}", *texts, f"{END_MARK}\n"]).encode("utf-8", "replace")
 
 
 def devices(found: list[Device]) -> bytes:
@@ -145,12 +153,12 @@ class Decoder:
 def parse(line: bytes) -> Message | None:
     """The message in one line; None where it is none of ours."""
     try:
+        if line[:1] == b"=":
+            return _rows(line.decode("utf-8"))
         found = _decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     match found:
-        case ["rows", int(ts_us), list(items)] if 0 <= ts_us <= _INT64_MAX:
-            return _rows(ts_us, items)
         case ["devices", list(items)]:
             return _devices(items)
         case ["end", str(status), str(detail)]:
@@ -158,16 +166,19 @@ def parse(line: bytes) -> Message | None:
     return None
 
 
-def _rows(ts_us: int, items: list[object]) -> list[str] | None:
+def _rows(text: str) -> list[str] | None:
+    head, *items = text.split(_BETWEEN)
+    ts_us = head[1:]
+    if not items or items.pop() != END_MARK or not ts_us.isdecimal() or not ts_us.isascii():
+        return None
+    if len(ts_us) > 19 or int(ts_us) > _INT64_MAX:
+        return None
     found: list[str] = []
     for item in items:
-        match item:
-            case [str(name), str(cells)] if cells.count("\t") == TABS.get(name) and (
-                "\n" not in cells
-            ):
-                found.append(f"{name}\t{ts_us}\t{cells}\t{END_MARK}\n")
-            case _:
-                return None
+        name, _, cells = item.partition("\t")
+        if cells.count("\t") != TABS.get(name):
+            return None
+        found.append(f"{name}\t{ts_us}\t{cells}\t{END_MARK}\n")
     return found
 
 

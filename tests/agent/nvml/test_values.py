@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from trainwreck_agent.nvml import device
 from trainwreck_agent.schema import tables
 
 
@@ -268,6 +270,24 @@ def test_no_more_than_12_calls_a_gpu_and_tick(start: Callable[..., Any], fake: A
     recorder.until(lambda: fake.calls()[paced] > before)
     recorder.fresh(1)
     assert 9 <= fake.get("tick_calls_max") <= 12
+
+
+def test_read_together_or_one_by_one_the_values_are_the_same(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = start()
+    together.fresh()
+    monkeypatch.setattr(device.Gpu, "_planned", lambda _gpu: [])  # an older library
+    one_by_one = start()
+    one_by_one.fresh()
+    names = (
+        *("utilization_percent", "memory_utilization_percent", "memory_used_bytes", "power_w"),
+        *("memory_total_bytes", "memory_reserved_bytes", "sm_clock_mhz", "temperature_c"),
+        *("clock_event_reasons",),
+    )
+    for there, here in zip(together.gpus(), one_by_one.gpus(), strict=True):
+        assert None not in [there[name] for name in names]
+        assert {name: there[name] for name in names} == {name: here[name] for name in names}
 
 
 def test_a_call_that_is_not_supported_is_made_once(start: Callable[..., Any], fake: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_no_bytes_raise(chunks: list[bytes]) -> None:
 @given(JSON)
 def test_no_other_json_raises(value: Any) -> None:
     wire.parse(json.dumps(value).encode())
-    wire.parse(json.dumps(["rows", 1, value]).encode())
+    assert wire.parse(b"=1\x1e" + json.dumps(value).encode() + b"\x1e$") is None
     wire.parse(json.dumps(["devices", value]).encode())
 
 
@@ -67,23 +68,37 @@ def test_a_line_without_end_is_not_kept() -> None:
     assert decoder.bad_lines == 1
 
 
-@pytest.mark.parametrize("cells", [b'["u"]', b"{}", b"7", b"null", rb'"u\t1\t2\t3\n\t4"'])
-def test_cells_that_the_journal_cannot_hold_are_refused(cells: bytes) -> None:
-    assert wire.parse(b'["rows",1,[["gpu_process",' + cells + b"]]]") is None
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"=\x1e$", b"=x\x1e$", b"=-1\x1e$", b"=1", b"=1\x1e", b"=1\x1e$\x1e$", b"=1\x1e\xff\x1e$",
+        b"=99999999999999999999\x1e$", "=\u0664\x1e$".encode(), b"=1\x1egpu_process\x1e$",
+    ],
+)  # fmt: skip
+def test_what_is_no_tick_is_refused(line: bytes) -> None:
+    assert wire.parse(line) is None
 
 
 def test_a_row_of_another_width_is_refused() -> None:
-    whole = rb'["rows",1,[["gpu_process","u\t1\t2\t\t"]]]'
+    whole = b"=1\x1egpu_process\tu\t1\t2\t\t\x1e$"
     assert wire.parse(whole) == ["gpu_process\t1\tu\t1\t2\t\t\t$\n"]
-    assert wire.parse(whole.replace(rb"2\t", b"2")) is None
+    assert wire.parse(whole.replace(b"2\t", b"2")) is None
     assert wire.parse(whole.replace(b"gpu_process", b"no_such_table")) is None
+    for cut in range(1, len(whole)):
+        assert wire.parse(whole[:cut]) is None
+
+
+@given(st.text())
+def test_no_text_in_a_cell_breaks_its_row(text: str) -> None:
+    line = wire.rows(1, [(GPU_PROCESS, [text, 1, 2, 3, 4])])
+    assert wire.parse(line[:-1]) == [encode(Row(GPU_PROCESS, (text, 1, 2, 3, 4)), 1)]
 
 
 def test_progress_tells_the_call_and_its_age() -> None:
     progress = Progress()
     assert progress.call(1.0) is None
     progress.code("nvmlInit")
-    progress.enter(progress.code("nvmlDeviceGetPowerUsage"), 3, 2_000_000_000)
+    progress.enter(progress.code("nvmlDeviceGetPowerUsage"), 3, 2_000_000_000, time.monotonic_ns())
     call = progress.call(1e12)
     assert call is not None
     assert (call.name, call.device, call.deadline_s) == ("nvmlDeviceGetPowerUsage", 3, 2.0)
