@@ -84,7 +84,10 @@ def place(component: Component) -> str:
 
 
 def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[Victim, ...]:
-    """The loud lines that are consequences, and of what; one for each rank and signature."""
+    """The loud lines that are consequences, and of what; one for each rank and signature.
+
+    A line that stands as evidence for the cause is not told of twice.
+    """
     root = causes()[cause].title
     found: list[Victim] = []
     seen: set[tuple[str, int | None]] = set()
@@ -92,6 +95,8 @@ def victims(weighed: Weighed, symptoms: Sequence[Support], cause: str) -> tuple[
     pairs = [(s, by.title) for s, by in weighed.explained]
     pairs += [(s, root if cause != "unknown" else "a cause not seen here") for s in symptoms]
     lines = {(leading.source, leading.line)} if leading else set()
+    if cause != "unknown":
+        lines |= {(e.source, e.line) for e in weighed.hypotheses[0].evidence if e.supports}
     for support, of in pairs:
         fact = support.fact
         rank, line = fact.component.rank, (fact.source, fact.line)

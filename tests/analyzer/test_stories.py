@@ -60,7 +60,10 @@ def test_the_document_keeps_the_contract(story: Path) -> None:
                 assert item.line is not None
                 lines = Path(item.source).read_bytes().decode().split("\n")  # a bar has its \r
                 assert item.text in lines[item.line - 1]
+        leading = incident.hypotheses[0]
+        told = {(e.source, e.line) for e in leading.evidence if leading.cause != "unknown"}
         for victim in incident.victims:
+            assert (victim.source, victim.line) not in told
             assert victim.source is not None
             assert victim.line is not None
             lines = Path(victim.source).read_bytes().decode().split("\n")
