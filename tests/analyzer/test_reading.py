@@ -197,6 +197,10 @@ def test_steps_of_the_field(line: str, step: int | None, loss: float) -> None:
     assert found.loss == pytest.approx(loss, nan_ok=True)
 
 
+def test_what_wandb_repeats_at_the_end_is_no_step() -> None:
+    assert series.read("wandb:     train_loss 655.66435", 1, None) is None
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
