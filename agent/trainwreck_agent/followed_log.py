@@ -16,12 +16,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from trainwreck_agent.layout import Layout
 from trainwreck_agent.log_file import (
     Descriptor,
+    Folder,
     Key,
     equal_end,
     first_data,
@@ -35,7 +35,6 @@ from trainwreck_agent.log_position import Position, load
 
 READ_MAX_BYTES = 1 << 20
 LINE_MAX_BYTES = 1 << 16
-FILES_MAX = 1024
 MOVED_FOR_S = 60.0
 """A file that was renamed is read until nothing came for so long: its writer may have it open."""
 HELD_MAX = 128
@@ -43,8 +42,6 @@ HELD_MAX = 128
 HELD_FOR_S = 600.0
 """So long after something was read last."""
 TOLD_EVERY_BYTES = 1 << 20
-_PACKED = (".gz", ".xz", ".zst", ".bz2")
-"""What rotation makes of a log that was read before."""
 
 
 @dataclass(slots=True)
@@ -106,6 +103,7 @@ class FollowedLogs:
         self.paths = [Path(path) for path in paths]
         self.files: dict[Key, Followed] = {}
         self._layout = layout
+        self._folders: dict[str, Folder] = {}
         self._held: dict[Key, Followed] = {}
         """Those kept open, the one read longest ago first."""
 
@@ -134,11 +132,9 @@ class FollowedLogs:
     def _find(self) -> Iterator[tuple[Key, str]]:
         for path in self.paths:
             if path.is_dir():
-                # A link would lead out of the folder, or name a file of it twice.
-                every = (p for p in sorted(path.rglob("*")) if not p.is_symlink())
-                files = (p for p in every if p.suffix not in _PACKED)
-                yield from islice((found for p in files if (found := regular(p))), FILES_MAX)
-            elif found := regular(path):
+                folder = self._folders.setdefault(str(path), Folder(str(path)))
+                yield from folder.files()
+            elif found := regular(str(path)):
                 yield found
 
     def _load(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trainwreck_agent import log_file
+from trainwreck_agent.followed_log import FollowedLogs
 from trainwreck_agent.layout import DataDirectoryError, Layout
 
 NOBODY = 65534
@@ -73,3 +75,36 @@ def test_what_is_put_in_place_follows_no_link(tmp_path: Path) -> None:
     Layout.replace(tmp_path / "meta.json", "new")
     assert precious.read_text() == "precious"
     assert (tmp_path / "meta.json").read_text() == "new"
+
+
+def test_a_device_in_the_place_of_a_log_is_not_even_opened(tmp_path: Path) -> None:
+    """A job of another user swaps its log for a link: to open /dev/watchdog restarts a machine."""
+    link = tmp_path / "train.log"
+    link.symlink_to("/dev/null")
+    with pytest.MonkeyPatch.context() as patch:
+        flags: list[int] = []
+        real = os.open
+
+        def note(path: str, how: int, mode: int = 0o777) -> int:
+            flags.append(how)
+            return real(path, how, mode)
+
+        patch.setattr(os, "open", note)
+        assert log_file.opened(str(link)) == -1
+    assert flags == [os.O_PATH | os.O_CLOEXEC]
+    link.unlink()
+    link.write_text("step 1")
+    fd = log_file.opened(str(link))
+    assert os.read(fd, 100) == b"step 1"
+    os.close(fd)
+
+
+def test_a_link_in_a_folder_of_logs_leads_nowhere(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("error: password is hunter2\n")
+    logs = tmp_path / "logs"
+    (logs / "deep").mkdir(parents=True)
+    (logs / "train.log").symlink_to(secret)
+    (logs / "deep" / "more").symlink_to(tmp_path)
+    os.mkfifo(logs / "pipe.log")
+    assert list(FollowedLogs([str(logs)]).poll()) == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainwreck_agent import followed_log, log_position, seal, store
+from trainwreck_agent import followed_log, log_file, log_position, seal, store
 from trainwreck_agent.host import Host
 from trainwreck_agent.journal import encode, escape, unescape
 from trainwreck_agent.layout import Layout
@@ -388,3 +388,27 @@ def test_a_recorder_that_starts_again_goes_on_in_the_log(
     assert second.stop() == 0
     got = second.rows("SELECT line, step FROM training_event WHERE kind = 'step' ORDER BY line")
     assert got == [(n, n) for n in range(1, 9)]
+
+
+def test_checkpoints_keep_no_log_from_being_found(tmp_path: Path) -> None:
+    for number in range(log_file.FILES_MAX + 10):
+        (tmp_path / f"a{number:05d}.safetensors").touch()
+    deep = tmp_path / "a" / "rank0.log"
+    deep.parent.mkdir()
+    deep.write_text("step 1\n")
+    assert [found.name for found, _ in followed_log.FollowedLogs([str(tmp_path)]).poll()] == [
+        str(deep)
+    ]
+
+
+def test_a_folder_that_takes_long_is_looked_through_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.log").write_text("step 1\n")
+    spent_s = iter([0.0, 60.0])
+    monkeypatch.setattr(log_file.time, "thread_time", lambda: next(spent_s))
+    logs = followed_log.FollowedLogs([str(tmp_path)])
+    assert [lines for _, lines in logs.poll()] == [[b"step 1\n"]]
+    (tmp_path / "train.log").write_text("step 1\nstep 2\n")
+    (tmp_path / "new.log").touch()
+    assert [lines for _, lines in logs.poll()] == [[b"step 2\n"]]  # what is known is read
