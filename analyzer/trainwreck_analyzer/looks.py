@@ -10,7 +10,7 @@ from trainwreck_analyzer import kernel, restarts, series, source, tracebacks
 from trainwreck_analyzer.boot import LITERALS as BOOT_LITERALS
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.kernel.decode import literals as decoded_literals
-from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.kernel.gate import Present
 from trainwreck_analyzer.kernel.journal_entry import LITERALS as JOURNAL_LITERALS
 from trainwreck_analyzer.literals import shape
 from trainwreck_analyzer.scan import Scanner, Search
@@ -96,10 +96,5 @@ def kernel_literals() -> tuple[str, ...]:
 @cache
 def _kernel_gate() -> Callable[[str], bool]:
     """Says whether a kernel line may have this shape."""
-    wanted = tuple(shape(literal) for literal in kernel_literals())
-    quick = gate(wanted).search
-
-    def may_be_kernel(text: str) -> bool:
-        return quick(text) is not None and any(literal in text for literal in wanted)
-
-    return may_be_kernel
+    wanted = Present([shape(literal) for literal in kernel_literals()])
+    return lambda text: bool(wanted.places(text))

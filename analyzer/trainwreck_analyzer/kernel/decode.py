@@ -7,7 +7,7 @@ from functools import cache
 
 from trainwreck_analyzer.kernel.decoded import Decoded
 from trainwreck_analyzer.kernel.family import Line, lines
-from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.kernel.gate import Present, gate
 from trainwreck_analyzer.kernel.parts import LINE_LIMIT
 from trainwreck_analyzer.kernel.sxid import decode_sxid
 from trainwreck_analyzer.kernel.xid import decode_xid
@@ -35,17 +35,16 @@ def may_decode(shape_of_line: str) -> bool:
     """Whether ``decode`` may find something in a line of this shape; in doubt it may."""
     if len(shape_of_line) > LINE_LIMIT or any(text in shape_of_line for text in _XID_LITERALS):
         return True
-    for literal, line in _by_shape():
-        if literal in shape_of_line:
-            pattern = _over_shapes(line.pattern.pattern)
-            if pattern is None or pattern.search(shape_of_line):
-                return True
+    for place in _shapes_present().places(shape_of_line):
+        pattern = _over_shapes(_by_literal()[place][1].pattern.pattern)
+        if pattern is None or pattern.search(shape_of_line):
+            return True
     return False
 
 
 @cache
-def _by_shape() -> tuple[tuple[str, Line], ...]:
-    return tuple((shape(literal), line) for literal, line in _by_literal())
+def _shapes_present() -> Present:
+    return Present([shape(literal) for literal, _ in _by_literal()])
 
 
 @cache
@@ -73,6 +72,11 @@ def _gate() -> re.Pattern[str]:
     return gate(literals())
 
 
+@cache
+def _present() -> Present:
+    return Present([literal for literal, _ in _by_literal()])
+
+
 def _decode(text: str) -> Decoded | None:
     if "Xid (" in text:
         found = (decode_sxid(text) if "SXid (" in text else None) or decode_xid(text)
@@ -83,8 +87,9 @@ def _decode(text: str) -> Decoded | None:
         if found is not None:
             return found
     last = None
-    for literal, line in _by_literal():
-        if literal in text and line is not last:
+    for place in _present().places(text):
+        line = _by_literal()[place][1]
+        if line is not last:
             last = line
             found = line.read(text)
             if found is not None:

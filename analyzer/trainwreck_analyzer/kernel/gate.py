@@ -21,6 +21,37 @@ def gate(literals: Iterable[str]) -> re.Pattern[str]:
     return re.compile(_tree(sorted({_rare_part(literal) for literal in literals})))
 
 
+class Present:
+    """Says which of many literals stand in a text, without asking for each of them.
+
+    Args:
+        literals: In the order in which they are wanted.
+    """
+
+    def __init__(self, literals: Sequence[str]) -> None:
+        self._literals = tuple(literals)
+        parts = sorted({_rare_part(literal) for literal in literals})
+        self._search = re.compile(_tree(parts)).search
+        # A part that begins with another is found by that one.
+        shortest = [p for p in parts if not any(p != q and p.startswith(q) for q in parts)]
+        self._of_part: dict[str, list[int]] = {part: [] for part in shortest}
+        for index, literal in enumerate(self._literals):
+            own = _rare_part(literal)
+            self._of_part[next(p for p in shortest if own.startswith(p))].append(index)
+
+    def places(self, text: str) -> list[int]:
+        """The places, in the order given, of the literals that stand in the text."""
+        found = self._search(text)
+        if found is None:
+            return []
+        parts: set[str] = set()
+        while found is not None:
+            parts.add(found.group())
+            found = self._search(text, found.start() + 1)
+        may = (index for part in parts for index in self._of_part[part])
+        return sorted(index for index in may if self._literals[index] in text)
+
+
 def _rarity(character: str) -> int:
     place = _COMMON.find(character)
     return place if place >= 0 else len(_COMMON)

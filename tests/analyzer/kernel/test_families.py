@@ -11,7 +11,7 @@ from trainwreck_analyzer import kernel
 from trainwreck_analyzer.kernel import family
 from trainwreck_analyzer.kernel.decode import literals
 from trainwreck_analyzer.kernel.family import FamilyError, Line
-from trainwreck_analyzer.kernel.gate import gate
+from trainwreck_analyzer.kernel.gate import Present, gate
 
 EXAMPLES = [(line, example) for line in family.lines() for example in line.examples]
 LOOK_ALIKES = [(line, example) for line in family.lines() for example in line.look_alikes]
@@ -156,3 +156,12 @@ def test_a_wrong_family_file_is_refused_with_its_reason(
     path.write_text(text)
     with pytest.raises(FamilyError, match=says):
         family.read_file(path)
+
+
+@given(
+    st.lists(st.text("abcé :0]", min_size=1, max_size=8), min_size=1, max_size=12),
+    st.text("abcé :0]", max_size=60),
+)
+def test_literals_are_found_together_as_they_are_one_by_one(literals: list[str], text: str) -> None:
+    expected = [index for index, literal in enumerate(literals) if literal in text]
+    assert Present(literals).places(text) == expected
