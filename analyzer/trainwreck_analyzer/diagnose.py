@@ -118,6 +118,7 @@ def _add_telemetry(case: Case, connection: duckdb.DuckDBPyConnection) -> None:
         telemetry.pids_in(case.facts),
         case.run.job,
         case.finished,
+        max(times, default=None),
         telemetry.slowed_at(case.facts),
     )
     case.facts += telemetry.gather(connection, window)

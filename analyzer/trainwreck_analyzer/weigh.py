@@ -18,6 +18,7 @@ from pathlib import Path
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.causes import causes, domain
 from trainwreck_analyzer.fact import Fact
+from trainwreck_analyzer.hosts import short
 from trainwreck_analyzer.signature import Signature, matches
 from trainwreck_analyzer.verdict import Evidence, Hypothesis
 
@@ -168,13 +169,23 @@ def _too_late(cause: Fact, consequence: Fact) -> bool:
 
 
 def _against(group: Sequence[Support], facts: Sequence[Fact]) -> float:
-    kinds = {f.kind for f in facts}
     against: dict[str, float] = {}
     for support in group:
         for kind, nats in support.signature.against.items():
-            if any(matches(k, [kind]) for k in kinds):
+            if any(matches(f.kind, [kind]) and _there(f, support.fact) for f in facts):
                 against[kind] = max(nats, against.get(kind, 0.0))
     return sum(against.values())
+
+
+def _there(absence: Fact, fact: Fact) -> bool:
+    """Whether what was not seen was looked for where a fact is: on its host, at its rank."""
+    if absence.evidence != "absence":
+        return True
+    host, rank = absence.component.host, fact.component.rank
+    if host and fact.component.host and short(host) != short(fact.component.host):
+        return False
+    ranks = absence.fields.get("ranks", "").split()
+    return rank is None or not ranks or str(rank) in ranks
 
 
 def _add_first_bonus(
@@ -251,8 +262,14 @@ def _evidence(
         rows.append((-weight, support.fact.order, evidence(support.fact, True, weight)))
     for kind, nats in {k: n for s in own for k, n in s.signature.against.items()}.items():
         rows += [
-            (-nats, f.order, evidence(f, False, -nats)) for f in facts if matches(f.kind, [kind])
+            (-nats, f.order, evidence(f, False, -nats))
+            for f in facts
+            if matches(f.kind, [kind]) and any(_there(f, s.fact) for s in own)
         ][:1]
+    if cause == "unknown":
+        # What was looked for and is not there is what is known of an unknown cause.
+        absent = [f for f in facts if f.evidence == "absence"]
+        rows += [(0.0, f.order, evidence(f, True, 0.0)) for f in absent]
     rows.sort(key=lambda row: row[:2])
     return tuple(row[2] for row in rows[:_MOST_EVIDENCE])
 

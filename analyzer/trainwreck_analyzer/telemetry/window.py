@@ -25,6 +25,8 @@ class Window:
     """The scheduler's number that the logs name; likewise, where no ``pids`` are known."""
     finished: bool = False
     """The logs say that the run ended well: of several jobs it is none that ended badly."""
+    latest: datetime | None = None
+    """The last thing that the logs tell; None: they tell nothing, the window is the recording."""
     slowed_at: datetime | None = None
     """When the run became slower, as its logs tell; None: they do not."""
 
