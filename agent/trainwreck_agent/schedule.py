@@ -55,12 +55,15 @@ class Schedule:
         """When the next collector is due."""
         return min((entry.due_s for entry in self.entries), default=float("inf"))
 
+    def due(self, now_s: float, early_s: float = 0.0) -> list[Entry]:
+        """Collectors that are due, or will be within ``early_s``."""
+        return [entry for entry in self.entries if entry.due_s <= now_s + early_s]
+
     def run(self, now_s: float) -> list[Row]:
         """Rows of every collector that is due, and of every change in how they fare."""
         rows: list[Row] = []
-        for entry in self.entries:
-            if entry.due_s <= now_s:
-                rows.extend(self.run_one(entry, now_s))
+        for entry in self.due(now_s):
+            rows.extend(self.run_one(entry, now_s))
         return rows
 
     def _pace_s(self, collector: Collector) -> float:
@@ -70,7 +73,8 @@ class Schedule:
         )
 
     def run_one(self, entry: Entry, now_s: float) -> list[Row]:
-        """Run one collector now."""
+        """Run one collector now; one that is run a little early keeps its pace."""
+        now_s = max(now_s, entry.due_s)
         started_ns = time.perf_counter_ns()
         rows: list[Row] = []
         pace_s = entry.every_s

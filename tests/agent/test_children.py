@@ -20,7 +20,7 @@ from trainwreck_agent.schedule import Schedule
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH
 from trainwreck_agent.tables.process import PROCESS_EXIT
 from trainwreck_agent.training_log import Pace, TrainingLog
-from trainwreck_agent.worker import Worker
+from trainwreck_agent.worker import EARLY_S, Worker
 
 Wait = Callable[..., Any]
 HOST = Host("/")
@@ -189,6 +189,33 @@ def test_what_is_absent_is_told_once_and_looked_for_later() -> None:
     assert schedule.run(104.0) == []
     assert schedule.run(105.0) == []
     assert len(tries) == 2
+
+
+def test_what_is_due_soon_is_read_with_what_is_due_and_keeps_its_pace() -> None:
+    class Slow(Collector):
+        tables = ()
+        every_s = 2.5
+        reads = 0
+
+        def collect(self) -> Iterator[Row]:
+            type(self).reads += 1
+            return iter(())
+
+    class Slower(Slow):
+        every_s = 5.0
+        reads = 0
+
+    schedule = Schedule(HOST)
+    for kind, begins_s in ((Slow, 0.0), (Slower, 0.2)):
+        schedule.add(kind.__name__, kind)
+        schedule.run_one(schedule.entries[-1], begins_s)
+    wakes, now_s = 0, 0.0
+    while (now_s := schedule.next_due_s()) < 100.0:
+        wakes += 1
+        for entry in schedule.due(now_s, EARLY_S):
+            schedule.run_one(entry, now_s)
+    assert wakes == 40
+    assert (Slow.reads, Slower.reads) == (41, 20 + 1)
 
 
 def test_a_collector_that_keeps_failing_is_asked_more_rarely() -> None:

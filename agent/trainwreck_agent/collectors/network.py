@@ -60,8 +60,7 @@ def parse(data: bytes) -> Iterator[tuple[Value, ...]]:
     """Yield name and the eight counters that are kept, as written, of each interface."""
     for line in data.splitlines():
         name, colon, rest = line.rpartition(b":")
-        words = rest.split()
-        if colon and len(words) >= 16 and all(word.isdigit() for word in words):
-            n = [word.decode("ascii") for word in words]
+        n = rest.decode("ascii", "replace").split()
+        if colon and len(n) >= 16 and "".join(n).isdecimal():
             interface = name.strip().decode("utf-8", "replace")
             yield (interface, n[0], n[1], n[2], n[3], n[8], n[9], n[10], n[11])
