@@ -5,6 +5,7 @@ All classes are frozen; ``None`` means not known. Times are aware UTC.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -107,6 +108,11 @@ class Victim:
     """Line number in ``source``, from 1; ``text`` is that line."""
     sql: str | None = None
     """For what the recorder saw: a query that returns the rows."""
+
+    def line_of_rank(self, text: str) -> str:
+        """Its text, as a view has prepared it, with the rank in front unless it begins with it."""
+        begins = re.match(rf"\[?rank ?{self.rank}\b", text, re.ASCII | re.IGNORECASE)
+        return text if self.rank is None or begins else f"rank {self.rank}: {text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from cluster import put, steps, timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from trainwreck_analyzer.diagnose import diagnose
 from trainwreck_analyzer.render.html import to_html
 from trainwreck_analyzer.render.text import spans, to_text
+from trainwreck_analyzer.verdict import Victim
 
 ASSERTION = [
     "[rank0]: Traceback (most recent call last):",
@@ -35,6 +37,21 @@ def test_one_victim_is_one(tmp_path: Path) -> None:
     assert "Victims: 1 loud line is a consequence (rank 3)" in to_text(found)
     assert "1 loud line is a consequence</summary>" in to_html(found)
     assert "1 loud line is a consequence." in found.incidents[0].verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[rank1]: RuntimeError", "[rank1]: RuntimeError"),
+        ("rank 1, pid 7 ended", "rank 1, pid 7 ended"),
+        ("[rank12]: RuntimeError", "rank 1: [rank12]: RuntimeError"),
+        ("exitcode: 1", "rank 1: exitcode: 1"),
+    ],
+)
+def test_a_rank_is_named_once(text: str, told: str) -> None:
+    victim = Victim(1, None, text, "")
+    assert victim.line_of_rank(text) == told
+    assert replace(victim, rank=None).line_of_rank(text) == text
 
 
 def test_names_keep_their_letters(tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def _victims(victims: tuple[Victim, ...]) -> Iterator[str]:
     yield ""
     yield f"Victims: {consequences(len(victims))}{named if ranks else ''}"
     for victim in victims[:_MOST_VICTIMS]:
-        who = f"rank {victim.rank}: " if victim.rank is not None else ""
-        yield "  • " + textwrap.shorten(who + clean(victim.text), WIDTH - 4, placeholder=" …")
+        words = victim.line_of_rank(clean(victim.text))
+        yield "  • " + textwrap.shorten(words, WIDTH - 4, placeholder=" …")
         yield "      " + textwrap.shorten(clean(victim.why), WIDTH - 6, placeholder=" …")
         if victim.source:
             yield f"      {clean(_place(victim.source, victim.line))}"

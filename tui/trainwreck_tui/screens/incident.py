@@ -223,8 +223,7 @@ exports it.
         quiet = self.colour("quiet")
         for n, victim in enumerate(victims[: None if self._unfolded else VICTIMS_SHOWN]):
             self._pointers[f"w{n}"] = victim
-            who = f"rank {victim.rank}: " if victim.rank is not None else ""
-            words = f"{who}{headless(victim.text)}"
+            words = victim.line_of_rank(headless(victim.text))
             if self._unfolded:
                 tail = pointer_of_victim(victim)
                 text = self._indented("  ", words, quiet, tail)
