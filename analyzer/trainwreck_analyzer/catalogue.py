@@ -44,12 +44,17 @@ class Catalogue:
     Args:
         signatures: By id.
         known: Literals of their patterns, as far as they were worked out before.
+        needles_at: Where the longer texts are kept; None: nowhere.
     """
 
     def __init__(
-        self, signatures: dict[str, Signature], known: dict[str, tuple[str, ...]] | None = None
+        self,
+        signatures: dict[str, Signature],
+        known: dict[str, tuple[str, ...]] | None = None,
+        needles_at: Path | None = None,
     ) -> None:
         self.signatures = signatures
+        self._needles_at = needles_at
         self._patterns = [(s, pattern) for s in signatures.values() for pattern in s.logs]
         self._compiled: dict[int, re.Pattern[str]] = {}
         self._compiled_over_shapes: dict[int, re.Pattern[str]] = {}
@@ -66,10 +71,15 @@ class Catalogue:
 
     @cached_property
     def needles(self) -> tuple[str, ...]:
-        """The same as ``literals``, longer and rarer; takes a fraction of a second to find."""
+        """The same as ``literals``, longer and rarer; found once for an installation."""
+        if (body := derived.kept(self._needles_at)) is not None:
+            with suppress(msgspec.MsgspecError):
+                return msgspec.msgpack.decode(body, type=tuple[str, ...])
         from trainwreck_analyzer.needles import needles
 
-        return tuple({text for _, pattern in self._patterns for text in needles(pattern)})
+        found = sorted({text for _, pattern in self._patterns for text in needles(pattern)})
+        derived.keep(self._needles_at, msgspec.msgpack.encode(found))
+        return tuple(found)
 
     @property
     def expressions(self) -> list[str]:
@@ -145,15 +155,16 @@ def built_in() -> Catalogue:
     """The catalogue that is shipped."""
     code = Path(__file__).parent
     files = [*code.glob("*.py"), code / "causes.csv", *BUILT_IN.rglob("*.toml")]
-    place = derived.place("catalogue", derived.files_key([f for f in files if f.exists()]))
+    key = derived.files_key([f for f in files if f.exists()])
+    place, needles_at = derived.place("catalogue", key), derived.place("needles", key)
     if (body := derived.kept(place)) is not None:
         with suppress(msgspec.MsgspecError):
             kept = msgspec.msgpack.decode(body, type=_Kept)
-            return Catalogue({s.id: s for s in kept.signatures}, kept.literals)
+            return Catalogue({s.id: s for s in kept.signatures}, kept.literals, needles_at)
     signatures = load(BUILT_IN)
     found = {pattern: literals(pattern) for s in signatures.values() for pattern in s.logs}
     derived.keep(place, msgspec.msgpack.encode(_Kept(list(signatures.values()), found)))
-    return Catalogue(signatures, found)
+    return Catalogue(signatures, found, needles_at)
 
 
 def from_folder(folder: Path) -> Catalogue:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainwreck_analyzer import artefacts, logs, source
+from trainwreck_analyzer import artefacts, logs, looks, source
 from trainwreck_analyzer.case import FILE_ORDER, Case, case_of
 from trainwreck_analyzer.catalogue import Catalogue, built_in
 from trainwreck_analyzer.clocks.recorded import Data
@@ -76,6 +76,7 @@ def _read(
 ) -> list[Reading]:
     total = sum(source.size_bytes(f) for f in files)
     done, readings = 0, []
+    shapes = looks.scanner(catalogue)
     for number, path in enumerate(files):
         start = done
 
@@ -83,7 +84,15 @@ def _read(
             if progress:
                 progress(start + bytes_read, total)
 
-        readings.append(logs.read(path, catalogue, base_order=number * FILE_ORDER, progress=report))
+        readings.append(
+            logs.read(
+                path,
+                catalogue,
+                base_order=number * FILE_ORDER,
+                progress=report,
+                shapes=shapes,
+            )
+        )
         done = start + source.size_bytes(path)
     if progress:
         progress(total, total)

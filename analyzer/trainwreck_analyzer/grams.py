@@ -7,8 +7,9 @@ itself is compared. That is some 60 MB/s, where an expression of the same texts 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ _BITS = 18
 _FACTORS = (np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B))
 _LONG = 8
 _SHORT = 4
+_FREQUENT = 0.02
+_LEAST_MISSED = 50
+"""More places than these, per line and in all, at which no text stands: other bytes are chosen."""
+_CHANGED_AT_ONCE = 20
+_MOST_CHANGES = 20
 
 Words = NDArray[np.uint32]
 Flags = NDArray[np.bool_]
@@ -27,37 +33,81 @@ Flags = NDArray[np.bool_]
 class GramGate:
     """Which of some lines hold a text.
 
+    Which bytes of a text are rare only the log can tell: where those that were chosen turn out to
+    stand in many lines without the text, others of it are chosen.
+
     Args:
         wanted: The texts, of three characters or more.
     """
 
     def __init__(self, wanted: Sequence[str]) -> None:
-        self._texts: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
-        longs: set[bytes] = set()
-        shorts: set[bytes] = set()
-        for text in _shortest(wanted):
-            for start, gram in _grams(text):
-                (longs if len(gram) == _LONG else shorts).add(gram)
-                self._texts[gram[:_SHORT]].append((start, text))
-        self._first = _table(_hash(_words([g[:_SHORT] for g in (*longs, *shorts)]), 0))
-        self._short = _table(_hash(_words(sorted(shorts)), 1))
-        ordered = sorted(longs)
-        heads, tails = (_words([g[i : i + _SHORT] for g in ordered]) for i in (0, _SHORT))
-        self._long = _table(_hash_both(heads, tails))
+        texts = _shortest(wanted)
+        rarity = cache(_rarity)
+        starts = {text: _rarest(text, rarity) for text in texts if len(text) >= _SHORT}
+        self._tables = _Tables(starts, [text for text in texts if len(text) < _SHORT])
+        self._changes_left = _MOST_CHANGES
 
     def __call__(self, lines: Sequence[bytes]) -> Iterator[bytes]:
         """The lines that hold a text; each as it was given, once."""
-        text = b"\n".join(lines)
+        text = b"\n".join(lines) + b"\n" * 2 * _LONG
+        tables = self._tables
         end = -1
-        for place in self._places(text + b"\n" * 2 * _LONG):
-            if place > end and self._holds(text, place):
+        missed: list[bytes] = []
+        for place in tables.places(text):
+            if place <= end:
+                continue
+            gram = text[place : place + _LONG]
+            if tables.holds(text, place, gram):
                 start = text.rfind(b"\n", 0, place + 1) + 1
                 end = text.find(b"\n", start)
-                end = len(text) if end < 0 else end
                 yield text[start:end]
+            else:
+                missed.append(gram)
+        if self._changes_left and len(missed) > _FREQUENT * len(lines) + _LEAST_MISSED:
+            self._changes_left -= 1
+            self._tables = tables.with_others(text, missed)
 
-    def _places(self, text: bytes) -> list[int]:
-        """Where the chosen bytes of a text may stand, ascending."""
+
+class _Tables:
+    """Where in a block some bytes of each text stand.
+
+    Args:
+        starts: Where these bytes begin in each text.
+        tiny: Texts that are shorter than four bytes.
+    """
+
+    def __init__(self, starts: dict[bytes, int], tiny: Sequence[bytes]) -> None:
+        self._starts, self._tiny = starts, tiny
+        self._texts: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+        for text, start in starts.items():
+            self._texts[text[start : start + _width(text)]].append((start, text))
+        for text in tiny:
+            for byte in range(256):
+                self._texts[text + bytes((byte,))].append((0, text))
+        longs = sorted(gram for gram in self._texts if len(gram) == _LONG)
+        shorts = sorted(gram for gram in self._texts if len(gram) == _SHORT)
+        self._first = _table(_hash(_words([g[:_SHORT] for g in (*longs, *shorts)]), 0))
+        self._short = _table(_hash(_words(shorts), 1))
+        heads, tails = (_words([g[i : i + _SHORT] for g in longs]) for i in (0, _SHORT))
+        self._long = _table(_hash_both(heads, tails))
+
+    def with_others(self, text: bytes, missed: Sequence[bytes]) -> _Tables:
+        """The same with rarer bytes in place of those that stand in a block for nothing."""
+        starts = dict(self._starts)
+        for gram, count in Counter(missed).most_common(_CHANGED_AT_ONCE):
+            for start, wanted in self._of(gram):
+                if wanted not in starts:
+                    continue
+                width = _width(wanted)
+                places = range(len(wanted) - width + 1)
+                counts = {i: text.count(wanted[i : i + width]) for i in places}
+                best = min(places, key=lambda i: (counts[i], i != start))
+                if counts[best] * 2 < count:
+                    starts[wanted] = best
+        return _Tables(starts, self._tiny)
+
+    def places(self, text: bytes) -> list[int]:
+        """Where the chosen bytes of a text may stand, ascending; it ends in 16 bytes more."""
         count = len(text) // _SHORT - 2
         found: list[NDArray[np.intp]] = []
         for offset in range(_SHORT):
@@ -69,37 +119,43 @@ class GramGate:
         places: list[int] = np.sort(np.concatenate(found)).tolist()
         return places
 
-    def _holds(self, text: bytes, place: int) -> bool:
-        for start, wanted in self._texts.get(text[place : place + _SHORT], ()):
-            if place >= start and text.startswith(wanted, place - start):
-                return True
-        return False
+    def holds(self, text: bytes, place: int, gram: bytes) -> bool:
+        """Whether one of the texts stands where its chosen bytes do."""
+        return any(
+            place >= start and text.startswith(wanted, place - start)
+            for start, wanted in self._of(gram)
+        )
+
+    def _of(self, gram: bytes) -> Iterator[tuple[int, bytes]]:
+        yield from self._texts.get(gram, ())
+        yield from self._texts.get(gram[:_SHORT], ())
 
 
 def _shortest(wanted: Sequence[str]) -> list[bytes]:
     """The texts without those that hold another, which would be found by it anyway."""
     known = {text.encode() for text in wanted}
-    return sorted(text for text in known if not _holds_another(text, known))
+    heads = {text[:3] for text in known}
+    return sorted(text for text in known if not _holds_another(text, known, heads))
 
 
-def _holds_another(text: bytes, known: set[bytes]) -> bool:
+def _holds_another(text: bytes, known: set[bytes], heads: set[bytes]) -> bool:
     return any(
         text[start:end] in known
-        for start in range(len(text))
+        for start in range(len(text) - 2)
+        if text[start : start + 3] in heads
         for end in range(start + 3, len(text) + 1)
         if end - start < len(text)
     )
 
 
-def _grams(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """Where the bytes to look for stand in a text, and these bytes."""
-    width = _LONG if len(text) >= _LONG else _SHORT
-    if len(text) < _SHORT:
-        for byte in range(256):
-            yield 0, text + bytes((byte,))
-        return
-    start = max(range(len(text) - width + 1), key=lambda i: _rarity(text[i : i + width]))
-    yield start, text[start : start + width]
+def _width(text: bytes) -> int:
+    return _LONG if len(text) >= _LONG else _SHORT
+
+
+def _rarest(text: bytes, rarity: Callable[[bytes], float]) -> int:
+    """Where the bytes to look for stand in a text."""
+    width = _width(text)
+    return max(range(len(text) - width + 1), key=lambda i: rarity(text[i : i + width]))
 
 
 def _rarity(gram: bytes) -> float:

@@ -23,7 +23,7 @@ from trainwreck_analyzer.looks import LONGEST_LINE_BYTES, Look, dated, scanner
 from trainwreck_analyzer.quoted import quoted
 from trainwreck_analyzer.ranks import rank_of_file
 from trainwreck_analyzer.reading import Reading
-from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines
+from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines, Scanner
 from trainwreck_analyzer.series import Layout
 from trainwreck_analyzer.stepping import StepLine, Steps
 from trainwreck_analyzer.verdict import Input, InputKind
@@ -44,13 +44,21 @@ def read(
     *,
     base_order: int = 0,
     progress: Callable[[int], None] | None = None,
+    shapes: Scanner[Look] | None = None,
 ) -> Reading:
     """Everything one file tells.
+
+    Args:
+        path: The file, or standard input.
+        catalogue: The signatures.
+        base_order: The file's place among others, times more than it has lines.
+        progress: Called with the bytes of the file that are done.
+        shapes: What ``looks.scanner`` made for the catalogue, and learned from other files.
 
     Raises:
         Unreadable: The file cannot be opened or read.
     """
-    reader = _Reader(path, catalogue, base_order)
+    reader = _Reader(path, catalogue, base_order, shapes or scanner(catalogue))
     for block, done_bytes in source.blocks(path, on_damage=reader.damaged):
         reader.block(block)
         if progress:
@@ -71,10 +79,12 @@ class _Repeat:
 
 
 class _Reader:
-    def __init__(self, path: Path, catalogue: Catalogue, base_order: int) -> None:
+    def __init__(
+        self, path: Path, catalogue: Catalogue, base_order: int, shapes: Scanner[Look]
+    ) -> None:
         self._path = path
         self._catalogue = catalogue
-        self._scanner = scanner(catalogue)
+        self._scanner = shapes
         self._base_order = base_order
         self._rank = rank_of_file(str(path))
         self._changed = _changed(path)

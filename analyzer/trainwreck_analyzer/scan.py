@@ -157,7 +157,7 @@ class Scanner(Generic[T]):
         search: Callable[[], Search | None] = lambda: None,
         needles: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
-        self._wanted = tuple(sorted({shape(literal) for literal in wanted}))
+        self._wanted = wanted
         self._classify = classify
         self._make_search = search
         self._needles = needles
@@ -232,15 +232,17 @@ class Scanner(Generic[T]):
             return
         for text in self._best_gate()(list(new)):
             self._remember(text)
-        hot = self._hot
-        self._cold.update(t for t in new if len(t) <= LONGEST_SHAPE_BYTES and t not in hot)
+        if max(map(len, new), default=0) > LONGEST_SHAPE_BYTES:
+            new = {text for text in new if len(text) <= LONGEST_SHAPE_BYTES}
+        self._cold |= new - self._hot.keys()
 
     def _best_gate(self) -> Gate:
-        if self._asked > _NEEDLES_FROM_SHAPES and self._needles is not None:
+        many = self._asked > _NEEDLES_FROM_SHAPES or _GRAM_GATES
+        if many and self._needles is not None:
             self._gate = _gram_gate(self._needles())
             self._needles = None
         elif self._gate is None:
-            self._gate = _expression_gate(self._wanted)
+            self._gate = _expression_gate(tuple(self._wanted))
         return self._gate
 
     def _remember(self, text: bytes) -> T | None:
@@ -261,16 +263,22 @@ class Scanner(Generic[T]):
             self._hot.clear()
 
 
-@cache
-def _gram_gate(needles: tuple[str, ...]) -> Gate:
-    from trainwreck_analyzer.grams import GramGate
+_GRAM_GATES: dict[tuple[str, ...], Gate] = {}
+"""What took time to make for one log of this process serves the next from its start."""
 
-    return GramGate(needles)
+
+def _gram_gate(needles: tuple[str, ...]) -> Gate:
+    found = _GRAM_GATES.get(needles)
+    if found is None:
+        from trainwreck_analyzer.grams import GramGate
+
+        found = _GRAM_GATES[needles] = GramGate(needles)
+    return found
 
 
 @cache
 def _expression_gate(wanted: tuple[str, ...]) -> ExpressionGate:
-    return ExpressionGate(wanted)
+    return ExpressionGate(sorted({shape(literal) for literal in wanted}))
 
 
 _Triple = tuple[str, str, str]

@@ -68,3 +68,12 @@ def test_the_kept_catalogue_is_the_loaded_one(cache: Path) -> None:
     assert list(kept.signatures) == list(loaded.signatures)
     assert kept.literals == loaded.literals
     assert kept.expressions == loaded.expressions
+
+
+def test_the_kept_needles_are_those_that_were_found(cache: Path) -> None:
+    found = catalogue.built_in.__wrapped__().needles
+    assert list(cache.rglob("needles-*.bin"))
+    assert catalogue.built_in.__wrapped__().needles == found
+    for kept in cache.rglob("needles-*.bin"):
+        kept.write_bytes(b"damaged")
+    assert catalogue.built_in.__wrapped__().needles == found

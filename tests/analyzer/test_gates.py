@@ -250,6 +250,44 @@ def test_long_texts_are_found_at_either_end_of_a_line() -> None:
     )
 
 
+WANTED = ("one worker died", "worker is gone", "of the worker", "nan", "loss is", "Err")
+PIECES = [
+    "one worker ",
+    " worker ",
+    "worker is ",
+    "gone",
+    "died",
+    "of the ",
+    "loss ",
+    "is",
+    "na",
+    "n",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6), max_size=40), st.integers(1, 9))
+@settings(max_examples=100, deadline=None)
+def test_a_gate_that_learns_which_bytes_are_frequent_finds_the_same(
+    pieces: list[list[str]], times: int
+) -> None:
+    gate = GramGate(WANTED)
+    lines = [f"{n} {''.join(some)}".encode() for n, some in enumerate(pieces * times)]
+    holding = [line for line in lines if any(text.encode() in line for text in WANTED)]
+    for _ in range(3):
+        assert list(gate(lines)) == holding
+
+
+def test_bytes_that_often_stand_for_nothing_are_not_looked_for_again() -> None:
+    gate = GramGate(("one worker ",))
+    lines = [f"{n} the worker {n} is busy".encode() for n in range(1000)]
+    before = gate._tables
+    assert list(gate(lines)) == []
+    assert gate._tables is not before
+    text = b"\n".join(lines) + b"\n" * 16
+    assert len(gate._tables.places(text)) < len(before.places(text)) / 10 < 1000
+    assert list(gate([*lines, b"one worker left"])) == [b"one worker left"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
