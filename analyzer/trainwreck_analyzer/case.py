@@ -128,7 +128,17 @@ def _source(reading: Reading, facts: Sequence[Fact]) -> Source:
         reading.zoned,
         reading.stated_shift_s,
         reading.boot,
+        reading.rank,
+        _hosts_of(reading, facts),
     )
+
+
+def _hosts_of(reading: Reading, facts: Sequence[Fact]) -> frozenset[str]:
+    """Of a kernel log the host in its lines; of a training log what it names, or its folder."""
+    if reading.input.kind == "training_log":
+        return reading.hosts.hosts or frozenset({PurePath(reading.input.path).parent.name.lower()})
+    kernel = [f.component.host for f in facts if f.evidence == "kernel"]
+    return frozenset(short(host) for host in kernel if host)
 
 
 def _of_artefacts(facts: Sequence[Fact]) -> list[Source]:

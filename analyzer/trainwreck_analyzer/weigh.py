@@ -32,6 +32,8 @@ TEMPERATURE = 1.0
 HIGHEST_CONFIDENCE = 0.97
 _FIRST_BONUS_NATS = 1.0
 _LEANING_BEHIND_NATS = 0.1
+_NOT_COMPARED_SHARE = 0.6
+"""Of a kernel's line that nothing ties to the run's clock: it may be of another hour."""
 _EXPLAINED_SHARE = 0.12
 _SECOND_SHARES = (1.0, 0.35, 0.15)
 """What the best, second and third signature of one cause add: they are rarely independent."""
@@ -64,8 +66,11 @@ class Weighed:
 def supports(facts: Sequence[Fact], catalogue: Catalogue) -> list[Support]:
     """Every pair of fact and signature that belong together."""
     found = []
+    hosts = {fact.source for fact in facts if fact.evidence == "kernel"}
     for fact in facts:
         share = 0.1 if "run_went_on" in fact.fields else 1.0
+        if fact.unzoned_time is not None and fact.source in hosts:
+            share *= _NOT_COMPARED_SHARE
         found += [Support(s, fact, s.weight * share) for s in catalogue.of_kind(fact.kind)]
     return found
 

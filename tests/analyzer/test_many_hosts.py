@@ -101,3 +101,57 @@ def test_any_text_is_asked_for_hosts(text: str) -> None:
     hosts.named(text)
     hosts.named("SLURM_NODELIST=" + text)
     assert hosts.short(hosts.short(text)) == hosts.short(text)
+
+
+def _zones(folder: Path, *, fault_s: float, slow_host: int | None = None) -> None:
+    """Hosts in three zones; each host's kernel log shows the host's clock; host 2 has a fault."""
+    for rank in range(RANKS):
+        host = rank // PER_HOST
+        skew_s = 420.0 if host == slow_host else 0.0
+        lines = [
+            *steps(rank, ZONES[host], skew_s=skew_s),
+            timeout(rank, ZONES[host], skew_s=skew_s),
+        ]
+        put(folder, f"node{host}/rank{rank:02}.log", lines)
+    for host in range(4):
+        skew_s = 420.0 if host == slow_host else 0.0
+        fault = [(fault_s + skew_s, XID_79)] if host == 2 else []
+        put(folder, f"dmesg/node{host}.log", kernel(f"node{host}", *fault, hours=ZONES[host]))
+
+
+@pytest.mark.parametrize("slow_host", [None, 1, 2])
+def test_three_zones_and_a_wrong_clock_come_on_one_line(
+    tmp_path: Path, slow_host: int | None
+) -> None:
+    """The ranks print the same steps; a kernel log shows the clock of its host's ranks."""
+    _zones(tmp_path, fault_s=3.0, slow_host=slow_host)
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "gpu_fell_off_bus"
+    assert incident.start == after(3.0)
+    assert incident.end is not None
+    assert (incident.end - after(600.0)).total_seconds() < 1.0
+    text = incident.verdict.summary
+    assert "node2.log: as rank08.log of the same host" in text
+    if slow_host == 1:
+        assert "rank04.log and 3 more: UTC-08:00 by 60 steps shared with rank00.log, 420.0 s fast" in (
+            text
+        )  # fmt: skip
+
+
+def test_a_fault_hours_before_that_was_recovered_is_not_blamed(tmp_path: Path) -> None:
+    _zones(tmp_path, fault_s=-3 * 3600 - 437.0)
+    first, *others = diagnose([tmp_path]).incidents
+    assert first.verdict.cause == "unknown"
+    assert [o.verdict.cause for o in others] == ["gpu_fell_off_bus"]
+    assert others[0].before_run
+    assert others[0].start == after(-3 * 3600 - 437.0)
+
+
+def test_a_fault_that_nothing_ties_to_the_runs_clock_is_less_sure(tmp_path: Path) -> None:
+    """No whole hour puts it before the complaint, and no name says whose host it is."""
+    _run(tmp_path, named=False)
+    put(tmp_path, "dmesg.txt", kernel("gpu-b17", (-437.0, XID_79), hours=5))
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "gpu_fell_off_bus"
+    assert incident.verdict.confidence < 0.9
+    assert any("its times are not compared" in line for line in incident.not_measured)

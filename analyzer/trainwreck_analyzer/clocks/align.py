@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Literal, Protocol
 
 from trainwreck_analyzer.boot import Boot
@@ -17,12 +17,14 @@ from trainwreck_analyzer.series import Step
 
 Kind = Literal["utc", "local", "boot", "none"]
 By = Literal[
-    "stated", "neighbour", "boot record", "recorded boot", "recorder", "events", "order", "end",
-    "same", "alone",
+    "stated", "neighbour", "boot record", "recorded boot", "recorder", "events", "steps", "order",
+    "end", "host", "same", "alone",
 ]  # fmt: skip
 NEAR = timedelta(minutes=10)
 """Logs of one run that name no zone and lie no further apart than this show the same clock."""
 _NOTABLE_S = 0.0015
+_MOST_RANKS = 3
+"""With so many other ranks' logs the steps of one are compared: they all print the same."""
 _BESIDE_LINES = 40
 """torchelastic's table of failed ranks, without a zone, is longer than a few lines."""
 
@@ -41,6 +43,10 @@ class Source:
     """Whether its wall clock names its zone; None: there is none, or only facts tell."""
     stated_shift_s: int | None = None
     boot: Boot | None = None
+    rank: int | None = None
+    """Of a training log: whose it is."""
+    hosts: frozenset[str] = frozenset()
+    """The hosts that it names as its own, in short."""
 
     @property
     def clock(self) -> Kind:
@@ -142,7 +148,8 @@ class _Work:
 
     def spread(self) -> None:
         """Files take their alignment from files that have one, the surest way first."""
-        while self._all_that(self._by_events) or self._all_that(self._same_run) or self._one():
+        ways = (self._by_events, self._by_ranks, self._same_run, self._same_host)
+        while any(self._all_that(way) for way in ways) or self._one():
             pass
         self._correct_skews()
 
@@ -231,6 +238,40 @@ class _Work:
             if steps or mark.key[0] != "step"
         ]
 
+    def _by_ranks(self, source: Source) -> bool:
+        """Ranks of one run print the same steps at the same time, whatever their clocks show."""
+        if source.clock != "local" or source.rank is None or not source.steps:
+            return False
+        others = (
+            other
+            for other in self._aligned()
+            if other.clock == "local" and other.steps and other.rank not in (None, source.rank)
+        )
+        for other in islice(others, _MOST_RANKS):
+            shift_s = self.found[other.path].shift_s or 0.0
+            steps = [replace(m, at_s=m.at_s + shift_s) for m in self.marks(other) if _is_step(m)]
+            seen = match.ranks([m for m in self.marks(source) if _is_step(m)], steps)
+            if seen is not None:
+                self._take(source, seen, "steps", other.path)
+                return True
+        return False
+
+    def _same_host(self, source: Source) -> bool:
+        """A host's kernel log shows the clock of its ranks' logs, unless its fault denies it."""
+        if source.clock != "local" or source.training or len(source.hosts) != 1:
+            return False
+        for other in self._aligned():
+            if other.clock != "local" or not other.training or other.hosts != source.hosts:
+                continue
+            if order.zone_s(other.facts, source.facts, self._initiates) not in (None, 0):
+                return False
+            known = self.found[other.path]
+            self.found[source.path] = Alignment(
+                "local", known.shift_s, known.skew_s, "host", other.path
+            )
+            return True
+        return False
+
     def _same_run(self, source: Source) -> bool:
         """Logs of one run that name no zone show one clock, where they lie side by side."""
         if source.clock != "local" or not source.training:
@@ -275,6 +316,10 @@ class _Work:
     def _by(self, source: Source) -> By | None:
         known = self.found.get(source.path)
         return known.by if known else None
+
+
+def _is_step(mark: Mark) -> bool:
+    return mark.key[0] == "step"
 
 
 def _by_steps(source: Source, other: Source) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import median
 
-from trainwreck_analyzer.clock import zone_and_skew_s
+from trainwreck_analyzer.clock import ZONE_STEP_S, zone_and_skew_s
 from trainwreck_analyzer.clocks.marks import Key, Mark
 
 LARGEST_SKEW_S = 120.0
@@ -16,6 +16,7 @@ LARGEST_SKEW_S = 120.0
 _BOOT_SPREAD_S = 2.0
 _FEWEST_STEPS = 3
 """One step with the same number and loss may be chance."""
+_RANKS_APART_S = 5.0
 _MOST_PAIRS = 400
 _SAME_S = 0.0015
 """Two stamps of one kernel line, written by different programs."""
@@ -49,7 +50,9 @@ class _Difference:
     the two has its time from a line before."""
 
 
-def wall(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
+def wall(
+    own: Iterable[Mark], other: Iterable[Mark], *, largest_skew_s: float = LARGEST_SKEW_S
+) -> Match | None:
     """The difference of two wall clocks, one of which may stand in another zone.
 
     None: they share no event, or what they share does not agree.
@@ -57,7 +60,7 @@ def wall(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
     votes: dict[int, list[_Difference]] = defaultdict(list)
     for difference in _differences(own, other):
         apart = zone_and_skew_s(difference.seconds)
-        if apart is not None and abs(apart[1]) <= LARGEST_SKEW_S:
+        if apart is not None and abs(apart[1]) <= largest_skew_s:
             votes[apart[0]].append(difference)
     best = _most_keys(votes)
     if best is None:
@@ -65,6 +68,18 @@ def wall(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
     zone_s, found = best
     skew_s = _agreed([d.seconds - zone_s for d in found], found, 0.0)
     return Match(zone_s + skew_s, skew_s, _events(found), any(d.exact for d in found))
+
+
+def ranks(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:
+    """The difference of the clocks of two ranks of one run, which print the same steps.
+
+    Many steps agree, so a clock may be wrong by minutes; that one rank prints a little later than
+    the other is no skew.
+    """
+    seen = wall(own, other, largest_skew_s=ZONE_STEP_S / 2)
+    if seen is None or abs(seen.skew_s) > _RANKS_APART_S:
+        return seen
+    return Match(seen.shift_s - seen.skew_s, 0.0, seen.events, seen.exact)
 
 
 def same_clock(own: Iterable[Mark], other: Iterable[Mark]) -> Match | None:

@@ -12,6 +12,8 @@ from trainwreck_analyzer.clocks.moved import later
 
 _MOST_TOLD = 4
 _NOTABLE_S = 0.05
+_WRONG = (" fast", " slow")
+"""What ends so is told first: that clock is wrong."""
 
 
 def stated(alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorded: bool) -> str:
@@ -25,7 +27,8 @@ def stated(alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorde
         told = _told(_first_of(path, alignments), alone=len(wanted) == 1 and not recorded)
         if told:
             groups[told].append(path)
-    parts = [f"{_names(files)}: {told}" for told, files in groups.items()]
+    ranked = sorted(groups.items(), key=lambda group: not group[0].endswith(_WRONG))
+    parts = [f"{_names(files)}: {told}" for told, files in ranked]
     if len(parts) > _MOST_TOLD:
         parts = [*parts[:_MOST_TOLD], f"{len(parts) - _MOST_TOLD} more likewise"]
     return f"Clocks: {'; '.join(parts)}." if parts else ""
@@ -34,9 +37,14 @@ def stated(alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorde
 def _first_of(path: str, alignments: Mapping[str, Alignment]) -> Alignment:
     """A file's alignment; of those that lie side by side that of the first, which they took."""
     known = alignments[path]
-    while known.by == "same" and known.with_ in alignments:
+    while known.with_ in alignments and (known.by == "same" or _equal(known, alignments)):
         known = alignments[known.with_]
     return known
+
+
+def _equal(known: Alignment, alignments: Mapping[str, Alignment]) -> bool:
+    """Whether the steps of two ranks say that their clocks show the same."""
+    return known.by == "steps" and known.shift_s == alignments[known.with_].shift_s
 
 
 def not_compared(
@@ -76,6 +84,8 @@ def _told(alignment: Alignment, *, alone: bool) -> str:
     if shift_s is None or (alone and alignment.by in ("alone", "order", "end")):
         return ""
     skew, how = _skew(alignment), _how(alignment)
+    if alignment.by == "host":
+        return f"as {how}{', ' * bool(skew)}{skew}"
     if alignment.clock == "boot":
         at = later(datetime.fromtimestamp(0, UTC), shift_s)
         return f"seconds since the boot{f' at {at:%Y-%m-%d %H:%M:%S} UTC' if at else ''}, {how}"
@@ -103,7 +113,9 @@ def _how(alignment: Alignment) -> str:
         "recorded boot": "by the recorder's record of it",
         "recorder": f"by {events} that the recorder saw",
         "events": f"by {events} shared with {other}",
+        "steps": f"by {alignment.events} steps shared with {other}",
         "end": f"if the job's end and that of {other} are two minutes apart at most",
+        "host": f"{other} of the same host",
         "order": f"if its fault and the complaint beside {other} are less than a minute apart",
     }.get(alignment.by, "")
 
