@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DATABASE = "trainwreck.duckdb"
+_WHOSE = "read it as root or its owner, or have its group"
 _MARKER = re.compile(r"([0-9]{10})-([0-9]{10})\.([0-9]{16})(\.settled)?", re.ASCII)
 _FOLDERS = ("journal", "segments", "sealed", "incidents", "state")
 _JOURNAL = re.compile(r"([0-9]{10})\.tsv", re.ASCII)
@@ -207,7 +208,7 @@ class Layout:
                 " record into it with `trainwreck record --data`, or name another one"
             ) from error
         except OSError as error:
-            raise DataDirectoryError(f"{path}: {error.strerror}; is it yours to read?") from error
+            raise DataDirectoryError(f"{path}: {error.strerror}; {_WHOSE}") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DataDirectoryError(
                 f"{path}: damaged ({error}); restore it, or move the directory away"

@@ -17,6 +17,14 @@ class Unreadable(Exception):
         self.do = do
 
 
+def unreadable(path: str, error: OSError) -> Unreadable:
+    """What to raise where a file could not be opened or read."""
+    do = error.strerror or str(error) or "check the file"
+    if isinstance(error, PermissionError):
+        do += "; read it as root or its owner"
+    return Unreadable("cannot read", path, do)
+
+
 class SignatureError(Exception):
     """A signature file that cannot be used: the file and the reason."""
 

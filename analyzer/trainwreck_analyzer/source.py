@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, BinaryIO, cast
 
-from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.errors import Unreadable, unreadable
 
 BLOCK_BYTES = 1 << 19
 LONGEST_LINE_BYTES = 1 << 22
@@ -103,9 +103,7 @@ def blocks(
         with _open(path) as raw:
             yield from _lines(raw, block_bytes, on_damage)
     except OSError as error:
-        raise Unreadable(
-            "cannot read", str(path), error.strerror or str(error) or "check the file"
-        ) from error
+        raise unreadable(str(path), error) from error
 
 
 def _open(path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainwreck_analyzer.artefacts import collectives, plain_pickle
 from trainwreck_analyzer.artefacts.collectives import Call, Dump
-from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.errors import Unreadable, unreadable
 from trainwreck_analyzer.fact import Fact
 
 MAX_BYTES = 512 * 2**20
@@ -64,7 +64,7 @@ def load(path: Path) -> Dump:
             raise Unreadable("a flight-recorder dump", str(path), "it is larger than 512 MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise Unreadable("the file", str(path), error.strerror or str(error)) from error
+        raise unreadable(str(path), error) from error
     value = parse(data)
     if value is None:
         raise Unreadable(

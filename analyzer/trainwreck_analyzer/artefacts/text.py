@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from trainwreck_analyzer.errors import Unreadable
+from trainwreck_analyzer.errors import unreadable
 
 _LINE_BYTES = 1 << 20
 """A longer line is handed on in pieces."""
@@ -51,4 +51,4 @@ def open_bytes(path: Path) -> BinaryIO:
             packed = probe.read(2) == b"\x1f\x8b"
         return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
     except OSError as error:
-        raise Unreadable("the file", str(path), error.strerror or str(error)) from error
+        raise unreadable(str(path), error) from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+    "--data", multiple=True, type=click.Path(path_type=Path, readable=False), metavar="DIR",
     help="Data directory of the recorder, joined to the logs; several for several hosts."
     f" Without PATH the default is {options.DEFAULT}.",
 )  # fmt: skip

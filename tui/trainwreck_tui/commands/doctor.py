@@ -11,7 +11,7 @@ from trainwreck_tui.commands import options
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR",
+    "--data", type=click.Path(path_type=Path, readable=False), metavar="DIR",
     help=f"Data directory.  [default: {options.DEFAULT}]",
 )  # fmt: skip
 @click.option("--host-root", default="/", metavar="/", help="Look at a recorded machine.")

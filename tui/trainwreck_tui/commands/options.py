@@ -14,7 +14,7 @@ data_directories = click.option(
     "--data",
     "data",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="DIR",
     help=f"Data directory of the recorder; several for several hosts. Default: {DEFAULT}.",
 )

@@ -13,7 +13,7 @@ WAIT_S = 160.0
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR",
+    "--data", type=click.Path(path_type=Path, readable=False), metavar="DIR",
     help="Have the recorder of this directory take them: they are on record then.",
 )  # fmt: skip
 @click.option("--native", is_flag=True, help="C and C++ frames too; stops each process a moment.")
