@@ -52,12 +52,22 @@ class Sealer:
             self._spawn(["--prepare"])
         elif self._unsealed:
             self._unsealed = False
+            if not self._left_to_seal(writer):
+                return rows
             self._clean_s = now_s + CLEAN_AFTER_S
             self._spawn(["--through", str(writer.journal.number - 1), *self._options])
         elif now_s >= self._clean_s:
             self._clean_s = float("inf")
             self._spawn(self._options)
         return rows
+
+    def _left_to_seal(self, writer: Writer) -> bool:
+        """Whether a finished journal holds rows; a child that finds none has cost 0.15 s."""
+        older = (n for n in self._layout.journals() if n < writer.journal.number)
+        try:
+            return any(os.path.getsize(self._layout.journal_file(n)) for n in older)
+        except OSError:  # one went meanwhile: let the child see
+            return True
 
     def _spawn(self, options: list[str]) -> None:
         command = [sys.executable, "-m", "trainwreck_agent.seal", self._layout.file(), *options]
