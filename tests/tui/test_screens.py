@@ -335,6 +335,17 @@ async def test_log_opens_where_the_trouble_is_loud(
         assert app.screen.query_one(LogView).marked == 8
 
 
+async def test_a_query_of_ones_own_is_a_key_away(app: TrainwreckApp) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(app, pilot, "s")
+        assert "/ Query" in lines_of(app)
+        await settled(app, pilot, "slash", *"SELECT 41 AS v", "enter")
+        assert "41" in lines_of(app)
+        assert app.screen.query_one(DataTable).has_focus
+        await settled(app, pilot, "v")  # a key of the table again, no letter for the box
+        assert "view_name" in lines_of(app)
+
+
 async def test_what_befell_the_host_before_the_run_stands_below_it(
     incident: Incident, data: Path, log: Path
 ) -> None:

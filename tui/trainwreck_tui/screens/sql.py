@@ -51,9 +51,13 @@ class SqlScreen(BaseScreen):
 # SQL
 Enter runs the query; DuckDB's dialect. `SELECT view_name, comment FROM duckdb_views() WHERE NOT
 internal` lists the views (`v` in the table), `SELECT column_name, comment FROM duckdb_columns()
-WHERE table_name = 'gpu'` tells what the columns mean. `tab` goes between box and rows.
+WHERE table_name = 'gpu'` tells what the columns mean. `/` goes to the box, for a query of your own,
+`tab` goes between box and rows.
 """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "views", "Views")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "edit", "Query", key_display="/"),
+        Binding("v", "views", "Views"),
+    ]
 
     def __init__(self, query: str | None) -> None:
         super().__init__()
@@ -73,8 +77,15 @@ WHERE table_name = 'gpu'` tells what the columns mean. `tab` goes between box an
         self._run(self._query)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Run what was typed."""
+        """Run what was typed, and go to its rows."""
         self._run(event.value)
+        self.query_one(DataTable).focus()
+
+    def action_edit(self) -> None:
+        """Go to the box; the query in it goes with the first key."""
+        box = self.query_one(Input)
+        box.focus()
+        box.action_select_all()
 
     def action_views(self) -> None:
         """List the views."""
