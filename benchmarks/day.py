@@ -3,7 +3,8 @@
 ``python -m benchmarks.day [--hours 24] [--days 30]`` writes rows of the real tables through the
 real journal, seals and merges as the recorder would, and then asks from a second process, as a reader
 would. ``--days`` repeats the sealed day so many times, with times of its own in the tables that are
-asked for and hard links for the others, for queries over a month.
+asked for and hard links for the others, for queries over a month. ``--folder`` keeps the data there;
+what was written by an earlier run is only asked.
 """
 
 from __future__ import annotations
@@ -166,11 +167,12 @@ def multiply(layout: Layout, days: int) -> None:
         (layout.sealed / copy.segment).touch()
 
 
-def ask(layout: Layout, end_us: int) -> None:
+def ask(layout: Layout) -> None:
     """Print the time of each query, warm, in this process, and what it took of all processors."""
     begin = time.perf_counter()
     connection = store.connect([layout.root])
     print(f"  opening {1000 * (time.perf_counter() - begin):.0f} ms")
+    ((end_us,),) = connection.execute("SELECT epoch_us(max(ts)) FROM memory").fetchall()
     for name, query in QUERIES.items():
         query = query.replace("$end", f"to_timestamp({end_us / 1e6})")
         times, busy = [], []
@@ -185,41 +187,57 @@ def ask(layout: Layout, end_us: int) -> None:
         )
 
 
+def ask_apart(layout: Layout, what: str) -> None:
+    """The same in a process of its own, as a reader's would be."""
+    print(f"queries over {what}:", flush=True)
+    command = [sys.executable, "-m", "benchmarks.day", "--ask", "--folder", str(layout.root)]
+    subprocess.run(command, check=True)
+
+
+def measure(layout: Layout, hours: float) -> None:
+    """Write and seal so many hours; print what they take."""
+    layout.create()
+    store.prepare(layout)
+    begin_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ticks, values, journal_bytes = write(layout, hours)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin_kib
+    sealer_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    sealing_s = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    settle(layout)
+    files = [p for p in layout.segments.rglob("*.parquet") if "0000000000-" not in p.name]
+    size = sum(p.stat().st_size for p in files)
+    print(
+        f"{ticks} ticks of {values} values: journal {journal_bytes / ticks:.0f} B a tick,"
+        f" sealed {size / ticks:.0f} B a tick, {size / 1e6:.0f} MB,"
+        f" {len(seal.in_force(layout.spans()))} spans, {len(files)} files"
+    )
+    print(
+        f"sealing {1000 * sealing_s / ticks:.2f} ms CPU a tick,"
+        f" peak {sealer_kib / 1024:.0f} MiB; the writing process grew {grown_kib / 1024:.1f} MiB"
+    )
+    ask_apart(layout, f"{hours:g} hours")
+
+
 def main() -> None:
     """Simulate, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--days", type=int, default=1)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--ask", action="store_true", help="only ask what is in the folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         layout = Layout(options.folder or Path(name) / "data")
-        layout.create()
-        store.prepare(layout)
-        begin_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ticks, values, journal_bytes = write(layout, options.hours)
-        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin_kib
-        sealer_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        sealing_s = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-        settle(layout)
-        files = [p for p in layout.segments.rglob("*.parquet") if "0000000000-" not in p.name]
-        size = sum(p.stat().st_size for p in files)
-        print(
-            f"{ticks} ticks of {values} values: journal {journal_bytes / ticks:.0f} B a tick,"
-            f" sealed {size / ticks:.0f} B a tick, {size / 1e6:.0f} MB,"
-            f" {len(seal.in_force(layout.spans()))} spans, {len(files)} files"
-        )
-        print(
-            f"sealing {1000 * sealing_s / ticks:.2f} ms CPU a tick,"
-            f" peak {sealer_kib / 1024:.0f} MiB; the writing process grew {grown_kib / 1024:.1f} MiB"
-        )
-        end_us = START_US + ticks * 1_000_000
-        print("queries over", options.hours, "hours:")
-        ask(layout, end_us)
+        if options.ask:
+            ask(layout)
+            return
+        if layout.sealed.exists() and layout.spans():
+            ask_apart(layout, f"what is in {layout.root}")
+            return
+        measure(layout, options.hours)
         if options.days > 1:
             multiply(layout, options.days)
-            print("queries over", options.days, "days:")
-            ask(layout, end_us)
+            ask_apart(layout, f"{options.days} days")
 
 
 if __name__ == "__main__":

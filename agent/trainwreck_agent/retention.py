@@ -23,7 +23,7 @@ log = logging.getLogger("trainwreck.seal")
 
 DAY_US = 86_400_000_000
 CUT_SHARE = 8
-"""A span is written again when an eighth of its rows must go: one of a day, every three hours."""
+"""A span is written again when an eighth of its rows must go: one of 64 hours, every eight."""
 BYTES_SHARE = 4
 """By bytes, quarters of a span go, so that it is not written again every quarter of an hour."""
 

@@ -133,10 +133,11 @@ def in_force(spans: Iterable[Span]) -> list[Span]:
 def _run_to_merge(spans: list[Span]) -> list[Span]:
     """The oldest ``MERGE_COUNT`` neighbours of one size class, small enough to be merged."""
     for size in (1, MERGE_COUNT, MERGE_COUNT**2):
+        below = min(size * MERGE_COUNT, MERGE_JOURNALS_MAX)
         run: list[Span] = []
         for span in spans:
             journals = span.last - span.first + 1
-            fits = size <= journals < size * MERGE_COUNT and replaceable(span)
+            fits = size <= journals < below and replaceable(span)
             run = [*run, span] if fits else []
             total = run[-1].last - run[0].first + 1 if run else 0
             if len(run) == MERGE_COUNT or total >= MERGE_JOURNALS_MAX:

@@ -18,6 +18,7 @@ from trainwreck_agent import cleaning, retention, seal, store, views
 from trainwreck_agent.collector import Row
 from trainwreck_agent.journal import encode
 from trainwreck_agent.layout import Layout, Span
+from trainwreck_agent.schema import tables
 from trainwreck_agent.tables.events import COLLECTOR_HEALTH, INCIDENT, KERNEL_EVENT
 
 HOUR_US = 3_600_000_000
@@ -458,6 +459,38 @@ def test_a_pin_whose_incident_cannot_be_read_keeps_everything(
     layout, now_us = five_days
     (layout.incidents / "gone.pin").touch()
     assert retention.retain(layout, 1, 1, now_us) == []
+
+
+def test_a_month_of_quarter_hours_is_few_segments() -> None:
+    """Each file is opened by each query; each row is written again at most three times."""
+    spans: list[Span] = []
+    written = 0
+    for number in range(1, 30 * 96 + 1):
+        spans.append(Span(number, number, 2 * number))
+        if run := seal._run_to_merge(spans):
+            merged = Span(run[0].first, run[-1].last, 2 * number + 1)
+            written += merged.last - merged.first + 1
+            spans = seal.in_force([*spans, merged])
+        assert len(spans) <= 40
+    assert [span.first for span in spans] == [1, *(span.last + 1 for span in spans[:-1])]
+    assert max(span.last - span.first + 1 for span in spans) <= seal.MERGE_JOURNALS_MAX
+    assert written <= 3 * 30 * 96
+
+
+def test_a_span_that_is_not_seen_yet_is_not_skipped_by_a_merge() -> None:
+    spans = [Span(n, n, n) for n in range(1, seal.MERGE_COUNT + 2)]
+    assert len(seal._run_to_merge(spans)) == seal.MERGE_COUNT
+    far_us = time.time_ns() // 1000 + HOUR_US
+    spans[3] = Span(4, 4, far_us)
+    assert seal._run_to_merge(spans) == []
+
+
+def test_row_groups_are_large_where_rows_are_narrow() -> None:
+    """A wide table's are bounded by the memory to write them, a narrow one's are few."""
+    rows = {name: seal.row_group_rows(table) for name, table in tables().items()}
+    assert rows["gpu"] == min(rows.values())
+    assert rows["memory"] >= 86_400  # a day at a row a second
+    assert all(count % 2048 == 0 for count in rows.values())
 
 
 def test_segments_do_not_grow_beyond_what_retention_can_delete(
