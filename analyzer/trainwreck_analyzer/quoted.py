@@ -35,7 +35,13 @@ _CODE = re.compile(
 )
 _WIDE = "   "
 """nvidia-smi fills its cells up; a row of words does not."""
-_PROSE = re.compile(r"\s{0,12}(?:[*+-]|\d{1,3}\.) .{0,300}`", re.ASCII)
+_PROSE = re.compile(
+    r"\s{0,12}(?:[*+-]|\d{1,3}\.) (?:If|When|Whenever|Unless|Should|Where|In case|For|To|Run"
+    r"|Rerun|Check|Use|Try|See|Look|Set|Add|Make|Verify|Ensure|Avoid|Do|Don't|Never|Always|Drain|Restart|Reboot)\b"
+    r".{0,300}`",
+    re.ASCII,
+)
+"""An instruction; what a person found and notes down in items is said, and heard."""
 
 
 def quoted(line: str) -> bool:

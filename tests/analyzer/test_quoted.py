@@ -38,6 +38,10 @@ def test_a_text_that_is_shown_raises_nothing(tmp_path: Path, line: str) -> None:
         (f'{{"log": "{OOM}", "stream": "stderr"}}', "gpu_oom"),
         (f"[rank0]: {OOM}", "gpu_oom"),
         (f"node7 {XID}", "gpu_fell_off_bus"),
+        (
+            "- `dmesg` of node7 shows: NVRM: Xid (PCI:0000:9b:00): 79, GPU has fallen off the bus.",
+            "gpu_fell_off_bus",
+        ),
         ("|   0  NVIDIA H100   On   |   00000000:9B:00.0 Off |   ERR! |", None),
     ],
 )
