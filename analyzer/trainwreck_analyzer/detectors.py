@@ -10,7 +10,7 @@ from statistics import median
 
 from trainwreck_analyzer import pace
 from trainwreck_analyzer.fact import Fact
-from trainwreck_analyzer.series import Step, finite
+from trainwreck_analyzer.series import Step, finite, got_over
 from trainwreck_analyzer.verdict import Component
 
 FEWEST_STEPS = 5
@@ -65,7 +65,7 @@ def _fact(kind: str, step: Step, path: str, fields: dict[str, str]) -> Fact:
 def _not_finite(steps: Sequence[Step], path: str) -> Iterator[Fact]:
     for step in steps:
         if step.loss is not None and not math.isfinite(step.loss):
-            if _OTHER_LOSS.search(step.text):
+            if _OTHER_LOSS.search(step.text) or got_over(steps, step.line):
                 continue
             yield _fact("series_loss_not_finite", step, path, {})
             return

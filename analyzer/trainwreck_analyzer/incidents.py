@@ -13,7 +13,7 @@ from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.restarts import Restart
-from trainwreck_analyzer.series import finite
+from trainwreck_analyzer.series import finite, got_over
 from trainwreck_analyzer.signature import Signature
 from trainwreck_analyzer.weigh import earlier
 
@@ -115,7 +115,9 @@ class _Progress:
         self._furthest_from = list(accumulate(reversed(self._steps), max))[::-1]
 
     def healed(self, line: int) -> bool:
-        """Whether the line is a step whose norm alone was no number, and later steps are whole."""
+        """Whether a step whose loss or norm was no number was got over: later ones are whole."""
+        if got_over(self._all, line):
+            return True
         own = next((s for s in self._all if s.line == line), None)
         if own is None or not finite(own.loss) or own.loss == 0.0:
             return False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -213,3 +214,23 @@ def _value(line: str, span: Span | None) -> float | None:
 def finite(value: float | None) -> bool:
     """Whether a number is known and finite."""
     return value is not None and math.isfinite(value)
+
+
+_FEW_BAD = 3
+_GOT_OVER_STEPS = 5
+
+
+def got_over(steps: Sequence[Step], line: int) -> bool:
+    """Whether a loss that is no number was one of few, and whole ones of later steps follow.
+
+    Weights that are no numbers never give a finite loss again: such a batch was skipped. A run
+    that goes on from an earlier step was begun anew, and got over nothing.
+    """
+    bad = [s for s in steps if s.loss is not None and not math.isfinite(s.loss)]
+    if not bad or len(bad) > _FEW_BAD or line < bad[0].line:
+        return False
+    furthest = max((s.step for s in bad if s.step is not None), default=None)
+    later = [s for s in steps if s.line > bad[-1].line and s.loss is not None]
+    if furthest is None or len(later) < _GOT_OVER_STEPS or line > later[0].line:
+        return False
+    return all(s.step is not None and s.step > furthest for s in later)
