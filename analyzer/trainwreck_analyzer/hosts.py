@@ -142,7 +142,7 @@ def without_strangers(
 
     A host that the run's own lines speak of, such as a file server, stays.
     """
-    of_file = _hosts_of_files(facts)
+    of_file = hosts_of_files(facts)
     hosts = [f.component.host or of_file.get(f.source) for f in facts]
     own = [f.text for f, host in zip(facts, hosts, strict=True) if not run.strange(host)]
     strange = {h for h in hosts if h and run.strange(h) and not any(short(h) in t for t in own)}
@@ -157,7 +157,7 @@ def without_strangers(
     return kept, [_told(host, len(lines), run) for host, lines in sorted(left.items())]
 
 
-def _hosts_of_files(facts: Iterable[Fact]) -> dict[str | None, str]:
+def hosts_of_files(facts: Iterable[Fact]) -> dict[str | None, str]:
     """The host of each file whose kernel lines name one and no other."""
     found: dict[str | None, set[str]] = {}
     for fact in facts:

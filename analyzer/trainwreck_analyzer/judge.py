@@ -11,6 +11,7 @@ from trainwreck_analyzer import incidents, tell
 from trainwreck_analyzer.case import Case
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks import tell as clocks_tell
+from trainwreck_analyzer.deaths import of_the_run
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.first_look import first_look
 from trainwreck_analyzer.verdict import Incident, Verdict
@@ -28,6 +29,7 @@ def judge(case: Case, catalogue: Catalogue) -> tuple[Incident, ...]:
 
 
 def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incident | None:
+    facts = of_the_run(facts, catalogue)
     weighed = weigh(facts, catalogue)
     top = weighed.hypotheses[0]
     found = supports(facts, catalogue)

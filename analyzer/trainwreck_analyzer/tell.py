@@ -148,7 +148,7 @@ def component(
         own.gpu if own.gpu is not None else _only(c.gpu for c in here),
         own.gpu_uuid or _only(c.gpu_uuid for c in here),
         own.pci or _only(c.pci for c in here),
-        rank,
+        rank if rank is not None or cause in _SHARED else _only(c.rank for c in here),
         device or _only(c.device for c in here),
     )
 

@@ -32,6 +32,7 @@ TEMPERATURE = 1.0
 HIGHEST_CONFIDENCE = 0.97
 _FIRST_BONUS_NATS = 1.0
 _LEANING_BEHIND_NATS = 0.1
+_NEARLY_NATS = 0.6
 _NOT_COMPARED_SHARE = 0.6
 """Of a kernel's line that nothing ties to the run's clock: it may be of another hour."""
 _EXPLAINED_SHARE = 0.12
@@ -122,9 +123,16 @@ def weigh(facts: Sequence[Fact], catalogue: Catalogue) -> Weighed:
     leading = None
     if ranked[0] != "unknown" and by_cause.get(ranked[0]):
         live = [s for s in by_cause[ranked[0]] if s.signature.id not in explained_by]
-        leading = max(live or by_cause[ranked[0]], key=lambda s: s.weight)
+        leading = _leading(live or by_cause[ranked[0]])
     pairs = [(s, explained_by[s.signature.id]) for s in found if s.signature.id in explained_by]
     return Weighed(hypotheses, leading, tuple(pairs))
+
+
+def _leading(group: Sequence[Support]) -> Support:
+    """The strongest; of those nearly as strong what the kernel said, for it names the part."""
+    best = max(group, key=lambda s: s.weight)
+    near = [s for s in group if s.weight >= best.weight - _NEARLY_NATS]
+    return next((s for s in near if s.fact.evidence == "kernel"), best)
 
 
 def _first_of_each(found: object) -> dict[str, Support]:

@@ -155,3 +155,21 @@ def test_a_fault_that_nothing_ties_to_the_runs_clock_is_less_sure(tmp_path: Path
     assert incident.verdict.cause == "gpu_fell_off_bus"
     assert incident.verdict.confidence < 0.9
     assert any("its times are not compared" in line for line in incident.not_measured)
+
+
+def test_of_two_kills_the_one_that_a_log_names_is_told(tmp_path: Path) -> None:
+    """At the same moment another host kills a process for memory: no evidence of this run's."""
+    loader = "[rank3]: RuntimeError: DataLoader worker (pid 5533) is killed by signal: Killed."
+    for rank in range(RANKS):
+        end = loader if rank == 3 else timeout(rank)
+        head = f"INFO host node{rank // PER_HOST} rank {rank} world_size {RANKS}"
+        put(tmp_path, f"rank{rank:02}.log", [head, *steps(rank), end])
+    own = OOM.replace("9988 (java)", "5533 (pt_data_worker)").replace("Out", "Memory cgroup out")
+    put(tmp_path, "node0.dmesg", kernel("node0", (-1.0, own)))
+    put(tmp_path, "node1.dmesg", kernel("node1", (-3.0, OOM)))
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "host_oom"
+    assert incident.verdict.component.host == "node0"
+    assert incident.verdict.component.rank == 3
+    assert "The kernel killed pt_data_worker (pid 5533)" in incident.verdict.summary
+    assert not any("java" in e.text for h in incident.hypotheses for e in h.evidence)
