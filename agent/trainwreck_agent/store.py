@@ -28,10 +28,12 @@ _held: dict[str, int] = {}
 """Descriptors of those locks by directory, until the process ends."""
 
 
-def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+def connect(directories: Sequence[Path], *, described: bool = True) -> duckdb.DuckDBPyConnection:
     """An in-memory database with all views over one or many data directories.
 
-    Works on copies and on directories that have moved, and writes nothing.
+    Works on copies and on directories that have moved, and writes nothing. Without ``described``
+    comments and views of rates may be missing: where they have to be made they take longer than
+    all the rest.
 
     Raises:
         StoreError: A directory is none of ours, or of another version.
@@ -47,7 +49,8 @@ def connect(directories: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     if len(layouts) == 1 and _attach(connection, layouts[0]):
         return connection
     for table in tables().values():
-        for statement in _view_statements(table, layouts):
+        statements = _view_statements(table, layouts)
+        for statement in statements if described else statements[:1]:
             connection.execute(statement)
     return connection
 

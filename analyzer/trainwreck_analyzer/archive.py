@@ -144,7 +144,7 @@ def export_database(diagnosis: Diagnosis, data: Sequence[Path], to: Path) -> Non
         raise Unreadable(
             f"incident {incident.id} has no time", str(to), "export it as .json or .html"
         )
-    connection = store.connect(data)
+    connection = store.connect(data, described=False)
     to.unlink(missing_ok=True)
     connection.execute(
         f"ATTACH {quote(str(to))} AS made (STORAGE_VERSION '{store.STORAGE_VERSION}')"

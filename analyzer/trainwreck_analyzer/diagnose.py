@@ -108,7 +108,7 @@ def _recording(data: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection | Non
     from trainwreck_agent import store
 
     try:
-        connection = store.connect(data)
+        connection = store.connect(data, described=False)
     except store.StoreError as error:
         raise Unreadable("cannot use the data", str(data[0]), str(error)) from error
     with connection:

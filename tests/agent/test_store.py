@@ -111,6 +111,21 @@ def test_a_directory_that_moved_or_was_copied(layout: Layout, tmp_path: Path) ->
         assert told(connection) == ["copy"]
 
 
+def test_a_connection_for_our_own_queries_has_every_view(layout: Layout) -> None:
+    """What is left out, being slow to make, are comments and rates."""
+    fill(layout, "here")
+
+    def names(*, described: bool) -> set[str]:
+        connection = store.connect([layout.root], described=described)
+        assert told(connection) == ["here"]
+        listed = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
+        return {name for (name,) in listed.fetchall()}
+
+    assert names(described=False) == set(tables())
+    rates = {f"{name}_per_s" for name, table in tables().items() if table.counters}
+    assert names(described=True) == set(tables()) | rates
+
+
 def test_many_hosts_are_one_database(tmp_path: Path) -> None:
     layouts = []
     for n in range(4):

@@ -71,7 +71,7 @@ def load(
         return None
     from trainwreck_agent import store
 
-    connection = store.connect(data)
+    connection = store.connect(data, described=False)
     extents = connection.execute(queries.EXTENT).fetchall()
     if not extents:
         return None
