@@ -183,3 +183,27 @@ def test_any_bytes_are_a_log(data: bytes) -> None:
 def test_the_log_of_the_story_is_found_by_time(log: Path) -> None:
     assert LogFile(log).at(START) == 1
     assert len(LogFile(log)) == CRASH_S + 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "told"),
+    [
+        (42_976_152.0, "", "4.3e+07"),
+        (107 * 2**20, "bytes/s", "107MiB/s"),
+        (8.2 * 2**20, "bytes/s", "8.2MiB/s"),
+        (1000 * 2**10, "bytes/s", "1000K/s"),
+        (2.5, "", "2.5"),
+        (None, "bytes", "–"),
+    ],
+)
+def test_a_number_on_an_axis_is_shortened_and_never_cut(
+    amount: float | None, unit: str, told: str
+) -> None:
+    assert units.fitted(amount, unit, 8) == told
+
+
+@given(
+    st.none() | st.floats(), st.sampled_from(["", "bytes", "bytes/s", "s", "%", "°C", "W", "MHz"])
+)
+def test_any_number_fits_on_an_axis(amount: float | None, unit: str) -> None:
+    assert 0 < len(units.fitted(amount, unit, 8)) <= 8

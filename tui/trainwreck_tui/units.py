@@ -127,6 +127,17 @@ def value(amount: float | None, unit: str) -> str:
     return f"{text} {unit}" if unit and known(amount) else text
 
 
+def fitted(amount: float | None, unit: str, width: int) -> str:
+    """The same in ``width`` cells, 8 at least: shorter where it must be, never cut off."""
+    text = value(amount, unit)
+    close = text.replace(" ", "")
+    for words in (text, close, close.replace("iB", "")):
+        if len(words) <= width:
+            return words
+    power = f"{amount:.1e}"
+    return power if len(power) <= width else f"{amount:.0e}"
+
+
 def clock(time: datetime | None, *, local: bool = False, date: bool = False) -> str:
     """Time of day to the second, UTC unless ``local``; with the date if asked."""
     if time is None:

@@ -119,14 +119,14 @@ class Lanes(Widget):
         drawn = plot(data.series, self.plot_width, rows, self.start, self.end, lane.low, lane.high)
         labels = [""] * rows
         labels[0], labels[-1] = (
-            units.value(drawn.high, lane.unit),
-            units.value(drawn.low, lane.unit),
+            units.fitted(drawn.high, lane.unit, AXIS_WIDTH - 2),
+            units.fitted(drawn.low, lane.unit, AXIS_WIDTH - 2),
         )
         return [self._row(drawn, row, labels[row]) for row in range(rows)]
 
     def _row(self, drawn: Plot, row: int, label: str) -> Text:
         colours = series_colours(dark=self.app.current_theme.dark)
-        text = Text(f"{label[: AXIS_WIDTH - 2]:>{AXIS_WIDTH - 2}} ┤", self._colour("faint"))
+        text = Text(f"{label:>{AXIS_WIDTH - 2}} ┤", self._colour("faint"))
         text.stylize(self._colour("quiet"), 0, AXIS_WIDTH - 2)
         crash, cursor = self._crash_column(), self._cursor_column()
         for column, cell in enumerate(drawn.cells[row]):
