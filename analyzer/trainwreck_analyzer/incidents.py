@@ -31,7 +31,7 @@ _GENERIC = frozenset({"bare_exception", "python_traceback", "exception_told"})
 _NOT_FINITE = "loss_not_finite"
 _FRAMES = ("traceback_frames", "traceback_frames_rendezvous", "traceback_frames_checkpoint")
 """Says something only where nothing else does."""
-_SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
+SCHEDULER = frozenset({"preempted", "time_limit_reached", "job_cancelled"})
 """The scheduler's own words: a clean end after them is their consequence."""
 _LOWEST_WEIGHT = 1.0
 _FAINT = 2.5
@@ -76,7 +76,7 @@ def _weight(fact: Fact, catalogue: Catalogue) -> float:
 
 
 def _marked(fact: Fact, progress: _Progress, catalogue: Catalogue) -> Fact:
-    if fact.evidence != "log" or fact.kind.startswith("series_") or fact.kind in _SCHEDULER:
+    if fact.evidence != "log" or fact.kind.startswith("series_") or fact.kind in SCHEDULER:
         return fact
     signatures = catalogue.of_kind(fact.kind)
     if fact.kind == _NOT_FINITE:

@@ -38,6 +38,9 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     start, end = _bounds(facts, weighed, catalogue)
     asked = [h.cause for h in weighed.hypotheses if h is top or h.confidence >= ASKED_FROM]
     paths = [f.source for f in facts if f.source is not None]
+    have = case.have
+    if weighed.leading is not None and weighed.leading.fact.kind in incidents.SCHEDULER:
+        have = have | {"scheduler"}
     hurt = tell.victims(weighed, symptoms, top.cause)
     look = None
     if weighed.leading is None:
@@ -46,6 +49,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
     said = (
         tell.summary(top.cause, weighed.leading, where, len(hurt)),
         look or "",
+        tell.told_by(top.cause, found),
         *case.left_out,
         clocks_tell.stated(case.clocks, paths, recorded="telemetry" in case.have),
     )
@@ -65,7 +69,7 @@ def _incident(facts: Sequence[Fact], case: Case, catalogue: Catalogue) -> Incide
         hurt,
         (
             *clocks_tell.not_compared(case.clocks, paths, recorded="telemetry" in case.have),
-            *tell.not_measured(asked, case.have, case.unmeasured),
+            *tell.not_measured(asked, have, case.unmeasured),
         ),
         tell.actions(weighed.leading, symptoms, case.have),
     )

@@ -67,6 +67,18 @@ def consequences(loud: int) -> str:
     return "1 loud line is a consequence" if loud == 1 else f"{loud} loud lines are consequences"
 
 
+def told_by(cause: str, found: Sequence[Support]) -> str:
+    """How many hosts' kernels tell of a cause that is no single host's; empty: one at most."""
+    if cause not in _SHARED:
+        return ""
+    alike = [s.fact for s in found if s.signature.role == "cause" and s.signature.cause == cause]
+    hosts = sorted({f.component.host for f in alike if f.evidence == "kernel"} - {None}, key=str)
+    if len(hosts) < 2:
+        return ""
+    more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
+    return f"The kernels of {len(hosts)} hosts tell of it: {', '.join(map(str, hosts[:3]))}{more}."
+
+
 def place(component: Component) -> str:
     """Where it happened, as far as it is known: ``Rank 3, host node1, GPU 0000:9b:00``."""
     parts = []
@@ -138,6 +150,8 @@ def component(
         rank = rank if len(ranks) == 1 else None
     host = own.host or next((c.host for c in known if c.host), None)
     device = own.device or leading.fact.fields.get("device")
+    if cause in _SHARED and len({f.component.host for f in alike} - {None}) > 1:
+        return Component(rank=rank)
     if causes()[cause].domain not in _HAS_A_PLACE:
         return Component(host, own.gpu, own.gpu_uuid, own.pci, rank, device)
     alike_there = [f.component for f in alike]

@@ -132,7 +132,7 @@ def _leading(group: Sequence[Support]) -> Support:
     """The strongest; of those nearly as strong what the kernel said, for it names the part."""
     best = max(group, key=lambda s: s.weight)
     near = [s for s in group if s.weight >= best.weight - _NEARLY_NATS]
-    return next((s for s in near if s.fact.evidence == "kernel"), best)
+    return next((s for s in near if s.fact.evidence == "kernel" and s.signature.alone), best)
 
 
 def _first_of_each(found: object) -> dict[str, Support]:

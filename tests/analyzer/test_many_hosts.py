@@ -173,3 +173,25 @@ def test_of_two_kills_the_one_that_a_log_names_is_told(tmp_path: Path) -> None:
     assert incident.verdict.component.rank == 3
     assert "The kernel killed pt_data_worker (pid 5533)" in incident.verdict.summary
     assert not any("java" in e.text for h in incident.hypotheses for e in h.evidence)
+
+
+def test_links_that_go_down_on_every_host_are_no_single_hosts(tmp_path: Path) -> None:
+    """A switch: the retries name peers, the kernels name links; no host is the one."""
+    retry = (
+        "node{}:500:600 [3] transport/net_ib.cc:1298 NCCL WARN NET/IB : Got completion from peer"
+        " 10.0.0.{}<52144> with status=12 opcode=0 len=0 vendor err 129 (Send)"
+    )
+    down = "mlx5_core 0000:17:00.0 ens3f0np0: Link down"
+    for rank in range(RANKS):
+        host = rank // PER_HOST
+        put(tmp_path, f"node{host}/rank{rank:02}.log", [*steps(rank), retry.format(host, host + 1)])
+    for host in range(4):
+        put(tmp_path, f"dmesg/node{host}.log", kernel(f"node{host}", (2.0, down), (15.0, down)))
+    incident = _only(diagnose([tmp_path]))
+    assert incident.verdict.cause == "switch_cable"
+    assert incident.verdict.component.host is None
+    assert incident.verdict.component.rank is None
+    assert "The kernels of 4 hosts tell of it: node0, node1, node2 and 1 more." in (
+        incident.verdict.summary
+    )
+    assert "node0.log and 3 more: as their ranks' logs of the same host" in incident.verdict.summary

@@ -95,3 +95,12 @@ def test_a_part_is_named_by_all_lines_that_tell_of_it(tmp_path: Path) -> None:
     known = replace(incident.verdict.component, gpu=None)
     assert (known.rank, known.host, known.pci) == (1, "node5", "0000:9b:00.0")
     assert re.search(r"Rank 1, host node5, device 0000:9b:00\.0\.", incident.verdict.summary)
+
+
+def test_the_schedulers_own_word_is_not_asked_for_again(tmp_path: Path) -> None:
+    """The log says who ended the job: no record of the scheduler would say more."""
+    end = "slurmstepd: error: *** JOB 4242 ON n0 CANCELLED AT 2026-11-20T08:10:10 DUE TO TIME LIMIT ***"
+    put(tmp_path, "train.log", [*steps(0), end])
+    (incident,) = diagnose([tmp_path]).incidents
+    assert incident.verdict.cause == "time_limit"
+    assert not any("scheduler" in line for line in incident.not_measured)

@@ -27,11 +27,24 @@ def stated(alignments: Mapping[str, Alignment], paths: Iterable[str], *, recorde
         told = _told(_first_of(path, alignments), alone=len(wanted) == 1 and not recorded)
         if told:
             groups[told].append(path)
+    groups = _by_host(groups)
     ranked = sorted(groups.items(), key=lambda group: not group[0].endswith(_WRONG))
     parts = [f"{_names(files)}: {told}" for told, files in ranked]
     if len(parts) > _MOST_TOLD:
         parts = [*parts[:_MOST_TOLD], f"{len(parts) - _MOST_TOLD} more likewise"]
     return f"Clocks: {'; '.join(parts)}." if parts else ""
+
+
+_OF_HOST = " of the same host"
+
+
+def _by_host(groups: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Several kernel logs, each as one of its host's ranks: told together."""
+    alike = [told for told in groups if told.endswith(_OF_HOST)]
+    if len(alike) < 2:
+        return dict(groups)
+    rest = {told: files for told, files in groups.items() if told not in alike}
+    return rest | {f"as their ranks' logs{_OF_HOST}": [f for told in alike for f in groups[told]]}
 
 
 def _first_of(path: str, alignments: Mapping[str, Alignment]) -> Alignment:
@@ -115,7 +128,7 @@ def _how(alignment: Alignment) -> str:
         "events": f"by {events} shared with {other}",
         "steps": f"by {alignment.events} steps shared with {other}",
         "end": f"if the job's end and that of {other} are two minutes apart at most",
-        "host": f"{other} of the same host",
+        "host": f"{other}{_OF_HOST}",
         "order": f"if its fault and the complaint beside {other} are less than a minute apart",
     }.get(alignment.by, "")
 
