@@ -22,6 +22,8 @@ from trainwreck_agent.tables.events import TRAINING_EVENT
 
 TEXT_MAX = 1000
 ALARMS_PER_READ = 50
+ALARMS_PER_LOOK = 200
+"""Of all files together: many logs full of errors must not push out what was recorded before."""
 SILENT_FACTOR = 8.0
 SILENT_MIN_S = 8.0
 """A run is silent when no step came for this long and for so many usual step times."""
@@ -84,9 +86,11 @@ class TrainingLog(Collector):
         self._steps: dict[Key, StepLines] = {}
         self._on_silence = on_silence
         self._told = False
+        self._alarms_left = ALARMS_PER_LOOK
 
     def collect(self) -> Iterator[Row]:
         """Yield rows for the lines added since the last call."""
+        self._alarms_left = ALARMS_PER_LOOK
         for file, lines in self._logs.poll():
             rows = list(self._lines(file, lines))
             yield from rows
@@ -100,7 +104,7 @@ class TrainingLog(Collector):
         yield from self._silence()
 
     def _lines(self, file: Followed, lines: list[bytes]) -> Iterator[Row]:
-        alarms = 0
+        alarms_left = min(ALARMS_PER_READ, self._alarms_left)
         steps = self._steps.setdefault(file.key, StepLines())
         for raw in lines:
             number = file.line + 1
@@ -110,8 +114,9 @@ class TrainingLog(Collector):
             yield from self._told_steps(file, heard.steps)
             if heard.moved:
                 self._pace.last_s = time.monotonic()
-            if not heard.steps and alarms < ALARMS_PER_READ and _ALARM.search(line[:TEXT_MAX]):
-                alarms += 1
+            if not heard.steps and alarms_left and _ALARM.search(line[:TEXT_MAX]):
+                alarms_left -= 1
+                self._alarms_left -= 1
                 text = redact(line[:TEXT_MAX])
                 yield self._row(file, number, "alarm", rank_of(line), (None,) * 6, text)
         yield from self._told_steps(file, steps.flush())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainwreck_agent import followed_log, log_file, log_position, seal, store
+from trainwreck_agent import followed_log, log_file, log_position, seal, store, training_log
 from trainwreck_agent.host import Host
 from trainwreck_agent.journal import encode, escape, unescape
 from trainwreck_agent.layout import Layout
@@ -412,3 +412,12 @@ def test_a_folder_that_takes_long_is_looked_through_rarely(
     (tmp_path / "train.log").write_text("step 1\nstep 2\n")
     (tmp_path / "new.log").touch()
     assert [lines for _, lines in logs.poll()] == [[b"step 2\n"]]  # what is known is read
+
+
+def test_many_logs_full_of_errors_push_nothing_out(tmp_path: Path) -> None:
+    """Whoever runs a job could rid the disk of what was recorded before."""
+    for number in range(20):
+        (tmp_path / f"rank{number}.log").write_text("error\n" * 100)
+    assert (
+        len(list(TrainingLog(Host("/"), [str(tmp_path)]).collect())) == training_log.ALARMS_PER_LOOK
+    )
