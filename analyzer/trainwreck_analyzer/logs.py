@@ -102,10 +102,12 @@ class _Reader:
         """The last lines of this block that say more of what was said often, by what they say."""
         self._kernel: KernelLines | None = None
         self._in_traceback: set[int] = set()
+        self._open_end = False
         self._reading = Reading(Input(str(path), "unknown", 0), rank=self._rank)
 
     def block(self, block: bytes) -> None:
         """Reads a block of whole lines."""
+        self._open_end = not block.endswith(b"\n")
         block = self._held + block
         cut = tracebacks.last_header(block)
         cut = block.rfind(b"\n", 0, cut) + 1 if cut > 0 else len(block)
@@ -132,9 +134,14 @@ class _Reader:
         reading.bounds = first, last
         reading.input = Input(
             str(self._path), self._kind(), self._lines, first.time if first else None,
-            last.time if last else None, self._unparsed,
+            last.time if last else None, self._unparsed, self._cut_off(),
         )  # fmt: skip
         return reading
+
+    def _cut_off(self) -> bool:
+        reading = self._reading
+        finished = any(fact.kind == "run_finished" for fact in reading.facts)
+        return self._open_end and bool(reading.steps) and not finished
 
     def _kind(self) -> InputKind:
         if self._kernel and self._clock.whole:

@@ -26,6 +26,8 @@ class Input:
     first_time: datetime | None = None
     last_time: datetime | None = None
     unparsed_lines: int = 0
+    cut_off: bool = False
+    """Its last line has no end, and it does not say that the run ended: more may have followed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,3 +104,40 @@ def test_the_schedulers_own_word_is_not_asked_for_again(tmp_path: Path) -> None:
     (incident,) = diagnose([tmp_path]).incidents
     assert incident.verdict.cause == "time_limit"
     assert not any("scheduler" in line for line in incident.not_measured)
+
+
+@pytest.mark.parametrize(
+    ("end", "cut"),
+    [
+        ("2026-11-20 08:10:00,000 INFO step 61 los", True),
+        ("", False),
+        ("Training completed.", False),
+    ],
+    ids=["mid-word", "whole", "finished without a line end"],
+)
+def test_a_log_that_stops_in_a_word_does_not_say_that_all_was_well(
+    tmp_path: Path, end: str, cut: bool
+) -> None:
+    (tmp_path / "train.log").write_text("\n".join(steps(0)) + "\n" + end)
+    found = diagnose([tmp_path])
+    assert found.incidents == ()
+    assert found.inputs[0].cut_off is cut
+    for text in (" ".join(to_text(found).split()), to_html(found)):
+        assert ("train.log stops in the middle of a line: how the run went on" in text) is cut
+
+
+def test_a_kill_for_memory_is_not_placed_in_a_control_group() -> None:
+    """Its name, of a container, is as long as the rest of the verdict."""
+    catalogue = built_in()
+
+    def support(kind: str, component: Component) -> Support:
+        fact = Fact(kind, kind, "kernel", component=component)
+        return Support(next(iter(catalogue.of_kind(kind))), fact, 4.0)
+
+    group = Component(host="vm", rank=2, device=f"v1:/{'5' * 32}/job")
+    kill = support("cgroup_oom_kill", Component(host="vm"))
+    told = support("cgroup_oom_kill_counted", group)
+    assert kill.signature.cause == told.signature.cause == "host_oom"
+    facts = [kill.fact, told.fact]
+    found = tell.component(kill, facts, "host_oom", [kill, told])
+    assert (found.host, found.rank, found.device) == ("vm", 2, None)

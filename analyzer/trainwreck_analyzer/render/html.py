@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from trainwreck_analyzer.causes import causes
-from trainwreck_analyzer.render.text import clean, percent
+from trainwreck_analyzer.render.text import clean, cut_off, percent
 from trainwreck_analyzer.tell import consequences
 from trainwreck_analyzer.verdict import Diagnosis
 
@@ -21,4 +21,5 @@ def to_html(diagnosis: Diagnosis, *, svg: str = "") -> str:
     environment.filters["percent"] = percent
     environment.filters["consequences"] = consequences
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(diagnosis=diagnosis, causes=causes(), svg=svg)
+    cut = cut_off(diagnosis.inputs)
+    return template.render(diagnosis=diagnosis, causes=causes(), svg=svg, cut=cut)

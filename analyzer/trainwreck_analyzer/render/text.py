@@ -36,8 +36,21 @@ def to_text(diagnosis: Diagnosis) -> str:
         lines += _incident(incident)
     if not diagnosis.incidents:
         lines.append("No incident: nothing in the input shows that the run was hurt.")
+        lines += [line for told in cut_off(diagnosis.inputs) for line in _wrapped(told, "")]
     lines += ["", *_inputs(diagnosis)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def cut_off(inputs: Sequence[Input]) -> list[str]:
+    """That logs stop in the middle of a line: nothing wrong in them is not the same as all well."""
+    cut = [item for item in inputs if item.cut_off]
+    if not cut:
+        return []
+    more = f" and {len(cut) - 1} more stop" if len(cut) > 1 else " stops"
+    return [
+        f"{clean(cut[0].path)}{more} in the middle of a line: how the run went on is not known."
+        " The log to its end, the kernel log of the hosts and the scheduler's record would say."
+    ]
 
 
 def clean(text: str) -> str:
