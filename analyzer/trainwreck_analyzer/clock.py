@@ -26,6 +26,8 @@ _HMS = r"(?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d)(?:[.,:](?P<frac>\d{1,9}))?"
 _ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 _HEAD_CHARACTERS = 160
 _MOST_MINUTES = 1000
+_MICROSECONDS = (0, 100_000, 10_000, 1000, 100, 10, 1, 1, 1, 1)
+"""In the last of so many digits after the second's point, the first six of them taken."""
 
 _PATTERNS = (
     r"(?<!\d)(?P<y>20\d\d)[-/](?P<mo>\d\d)[-/](?P<d>\d\d)[T _]{1,2}" + _HMS + _ZONE,
@@ -116,7 +118,7 @@ class Clock:
             found = self._minutes[key] = self._build(match, {"s": "0", "frac": None})
         if found is None or second > "59":
             return None
-        micro = int(fraction[:6].ljust(6, "0")) if fraction else 0
+        micro = int(fraction[:6]) * _MICROSECONDS[len(fraction)] if fraction else 0
         return found[0].replace(second=int(second), microsecond=micro), found[1]
 
     def _build(

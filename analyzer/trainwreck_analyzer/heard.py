@@ -6,6 +6,7 @@ any more on the lines that come; of these only the last ones of a block are look
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ MOST_FACTS_PER_KIND = 200
 _LATEST_PER_KIND = 50
 LONGEST_TEXT_CHARACTERS = 2000
 _LONGEST_NEIGHBOUR_BYTES = 5000
+_SOUGHT_EACH = 4
+"""So often in a block the lines around are searched, before the block is."""
 
 Patterns = tuple[int, ...]
 
@@ -76,6 +79,10 @@ class Heard:
         self._facts = BothEnds(MOST_FACTS_PER_KIND, _LATEST_PER_KIND)
         self._wanted: dict[Patterns, Wanted] = {}
         self._wanted_at = 0
+        self._lines: Lines | None = None
+        self._sought: Counter[str] = Counter()
+        self._absent: set[str] = set()
+        """In that block, how often a signature's neighbours were looked for; those not in it."""
 
     def facts(self) -> list[Fact]:
         """What is kept."""
@@ -105,15 +112,27 @@ class Heard:
         stamp: Stamp | None = None
         fields: dict[str, str] | None = None
         speaker: int | None = None
-        hits = self._catalogue.hits(plain, patterns)
-        if hits and not self._clock.whole and quoted(plain):
-            return
-        for hit in hits:
-            if hit.signature.near and not around.hold(hit.signature):
+        for hit in self._catalogue.hits(plain, patterns):
+            if hit.signature.near and not self._near(around, hit.signature):
                 continue
             if fields is None:
+                if not self._clock.whole and quoted(plain):
+                    return
                 stamp, fields, speaker = self._stamp(said), _fields(said, text), rank(text)
             self._add(hit.signature.id, text, said.number, stamp, hit.fields | fields, speaker)
+
+    def _near(self, around: _Around, signature: Signature) -> bool:
+        """Whether what a signature wants near is there; a block that lacks it is searched once."""
+        if around.lines is not self._lines:
+            self._lines = around.lines
+            self._sought.clear()
+            self._absent.clear()
+        self._sought[signature.id] += 1
+        if self._sought[signature.id] == _SOUGHT_EACH and not _may_hold(
+            self._lines.text, signature
+        ):
+            self._absent.add(signature.id)
+        return signature.id not in self._absent and around.hold(signature)
 
     def _stamp(self, said: Said) -> Stamp | None:
         parts = said.parts
@@ -162,7 +181,7 @@ class _Around:
     """The lines around one, itself included."""
 
     def __init__(self, lines: Lines, index: int) -> None:
-        self._lines, self._index = lines, index
+        self.lines, self._index = lines, index
         self._raw: bytes | None = None
         self._plain: list[str] | None = None
 
@@ -170,19 +189,26 @@ class _Around:
         """Whether one of them is what the signature wants near."""
         if self._raw is None:
             places = slice(max(0, self._index - NEAR_LINES), self._index + NEAR_LINES + 1)
-            some = self._lines.raw[places]
-            self._raw = b"\n".join([line[:_LONGEST_NEIGHBOUR_BYTES] for line in some])
+            some = self.lines.raw[places]
+            raw = b"\n".join(some)
+            if len(raw) > _LONGEST_NEIGHBOUR_BYTES:
+                raw = b"\n".join([line[:_LONGEST_NEIGHBOUR_BYTES] for line in some])
+            self._raw = raw
         raw = self._raw
-        if b"\x1b" not in raw:
-            held = signature.near_literals
-            if held is not None and not any(literal in raw for literal in held):
-                return False
-            may = signature.near_in_bytes
-            if may is not None and not may.search(raw):
-                return False
+        if not _may_hold(raw, signature):
+            return False
+        may = signature.near_in_bytes
+        if may is not None and b"\x1b" not in raw and not may.search(raw):
+            return False
         if self._plain is None:
             self._plain = [source.plain(line) for line in raw.split(b"\n")]
         return any(p.search(text) for p in signature.surroundings for text in self._plain)
+
+
+def _may_hold(text: bytes, signature: Signature) -> bool:
+    """Whether what a signature wants near may stand in a text."""
+    held = signature.near_literals
+    return held is None or any(literal in text for literal in held) or b"\x1b" in text
 
 
 def _fields(said: Said, text: str) -> dict[str, str]:

@@ -5,8 +5,10 @@ A file is read in blocks; only lines whose shape means something are looked at.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +27,12 @@ from trainwreck_analyzer.ranks import rank_of_file
 from trainwreck_analyzer.reading import Reading
 from trainwreck_analyzer.scan import LONGEST_SHAPE_BYTES, MOST_SHAPES, Lines, Scanner
 from trainwreck_analyzer.series import Layout
-from trainwreck_analyzer.stepping import StepLine, Steps
+from trainwreck_analyzer.stepping import MOST_BAR_STATES, StepLine, Steps
 from trainwreck_analyzer.verdict import Input, InputKind
 
 _LATEST_PER_BLOCK = 3
 """Of lines that only repeat a kind, these last ones of each block are looked at."""
+_COLLECTED_FROM_OBJECTS = 50_000
 MOST_STARTS = 1000
 _LONGEST_BLOCK_LINES = 40
 _BAR_STATES_PER_BLOCK = 256
@@ -59,11 +62,24 @@ def read(
         Unreadable: The file cannot be opened or read.
     """
     reader = _Reader(path, catalogue, base_order, shapes or scanner(catalogue))
-    for block, done_bytes in source.blocks(path, on_damage=reader.damaged):
-        reader.block(block)
-        if progress:
-            progress(done_bytes)
-    return reader.finish()
+    with _seldom_collected():
+        for block, done_bytes in source.blocks(path, on_damage=reader.damaged):
+            reader.block(block)
+            if progress:
+                progress(done_bytes)
+        return reader.finish()
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """What is read of a log is kept and holds no cycles: to look for them takes a tenth of it."""
+    before = gc.get_threshold()
+    if 0 < before[0] < _COLLECTED_FROM_OBJECTS:
+        gc.set_threshold(_COLLECTED_FROM_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,7 @@ class _Reader:
         self._unparsed = 0
         self._heard = Heard(catalogue, self._clock, str(path), base_order, self._rank)
         self._dated: dict[bytes, bool] = {}
-        self._steps, self._bars = Steps(), Steps()
+        self._steps, self._bars = Steps(), Steps(MOST_BAR_STATES)
         self._skipped: tuple[int, Layout] | None = None
         self._repeats: dict[tuple[str, ...], deque[_Repeat]] = {}
         """The last lines of this block that say more of what was said often, by what they say."""
@@ -180,6 +196,7 @@ class _Reader:
         """Goes through the lines of a block that may mean something."""
         steps, wanted = self._steps, self._heard.wanted
         seen, stride = steps.seen, steps.stride
+        own_time, shape, raw, number = self._dated.get, lines.shape, lines.raw, lines.number
         drawn: list[tuple[int, Layout]] = []
         for index, look in self._scanner.matter(lines):
             if look.only_step is not None and look.only_step.bar:
@@ -188,6 +205,10 @@ class _Reader:
                 seen += 1
                 if seen % stride:
                     self._skipped = index, look.only_step
+                elif own_time(shape(index)):  # most of them
+                    self._skipped = None
+                    steps.keep(StepLine(raw[index], first + number(index), look.only_step, None))
+                    stride = steps.stride
                 else:
                     self._step(lines, index, first + lines.number(index), look.only_step)
                     stride = steps.stride
@@ -196,7 +217,7 @@ class _Reader:
             elif not _garbage(lines.raw[index]):
                 self._line(lines, index, first, look)
         steps.seen = seen
-        every = -(-len(drawn) // _BAR_STATES_PER_BLOCK) or 1
+        every = max(self._bars.stride, -(-len(drawn) // _BAR_STATES_PER_BLOCK))
         for index, layout in drawn[::-1][::every][::-1]:  # the last among them
             self._step(lines, index, first + lines.number(index), layout)
 
@@ -269,6 +290,8 @@ class _Reader:
         if layout.step is None and raw[:1].isspace():
             above = lines.raw[max(0, index - _LONGEST_BLOCK_LINES) : index + 1]
             step = step_blocks.step_of([source.text(line) for line in above])
+        if not layout.needs_time:
+            return StepLine(raw, number, layout, None, step)
         own = self._clock.time(source.text(raw[:300])) if dated(of_shape) else None
         if len(of_shape) <= LONGEST_SHAPE_BYTES and len(self._dated) < MOST_SHAPES:
             self._dated[of_shape] = own is not None

@@ -17,8 +17,6 @@ from trainwreck_analyzer.scan import Scanner, Search
 from trainwreck_analyzer.series import Layout
 
 LONGEST_LINE_BYTES = 100_000
-_CLOCKS = (b"00:00:00", b"0000000000")
-"""One of them stands in the shape of every time that a clock reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +81,9 @@ def _look(line: bytes, catalogue: Catalogue) -> Look | None:
 
 
 def dated(of_shape: bytes) -> bool:
-    """Whether a time may stand near the start of a line of this shape."""
+    """Whether a time may stand near the start of a line of this shape: one of these texts does."""
     head = of_shape[:300]
-    return any(clock in head for clock in _CLOCKS)
+    return b"00:00:00" in head or b"0000000000" in head
 
 
 def kernel_literals() -> tuple[str, ...]:

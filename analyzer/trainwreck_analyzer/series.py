@@ -121,6 +121,11 @@ class Layout:
     resident_unit_mib: float = 1.0
     bar: bool = False
 
+    @property
+    def needs_time(self) -> bool:
+        """Whether it matters when a line came: a bar that shows no loss is drawn at any time."""
+        return not self.bar or self.loss is not None
+
     def read(self, line: str, number: int, text: str, time: datetime | None) -> Step:
         """The step of one line; ``text`` is the line as it stands in the file."""
         step_time_s = _value(line, self.step_time)
@@ -134,12 +139,12 @@ class Layout:
             int(line[slice(*self.rank)]) if self.rank else None,
             int(line[slice(*self.step)]) if self.step else None,
             _value(line, self.loss),
-            _value(line, self.grad_norm),
-            _value(line, self.learning_rate),
-            _value(line, self.loss_scale),
+            _value(line, self.grad_norm) if self.grad_norm else None,
+            _value(line, self.learning_rate) if self.learning_rate else None,
+            _value(line, self.loss_scale) if self.loss_scale else None,
             step_time_s,
-            _value(line, self.epoch),
-            _value(line, self.data_time),
+            _value(line, self.epoch) if self.epoch else None,
+            _value(line, self.data_time) if self.data_time else None,
             None if memory is None else memory * self.memory_unit_mib,
             None if resident is None else resident * self.resident_unit_mib,
             progress_bar.parse(line) if self.bar else None,

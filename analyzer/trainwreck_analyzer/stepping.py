@@ -10,6 +10,8 @@ from trainwreck_analyzer import source
 from trainwreck_analyzer.series import Layout, Step
 
 MOST_STEPS = 20_000
+MOST_BAR_STATES = 2000
+"""A progress bar is drawn ten times a second, and between two steps too."""
 
 
 class StepLine(NamedTuple):
@@ -25,9 +27,14 @@ class StepLine(NamedTuple):
 
 
 class Steps:
-    """The steps of one log; of more than ``MOST_STEPS`` every 2nd, then every 4th, and so on."""
+    """The steps of one log; of too many every 2nd, then every 4th, and so on.
 
-    def __init__(self) -> None:
+    Args:
+        most: So many are too many.
+    """
+
+    def __init__(self, most: int = MOST_STEPS) -> None:
+        self._most = most
         self._kept: list[StepLine] = []
         self._last: StepLine | None = None
         self.seen = 0
@@ -39,7 +46,7 @@ class Steps:
         """Keeps one."""
         self._last = None
         self._kept.append(line)
-        if len(self._kept) >= MOST_STEPS:
+        if len(self._kept) >= self._most:
             del self._kept[::2]
             self.stride *= 2
 
@@ -51,7 +58,9 @@ class Steps:
         """Their numbers, in order; ``time_of`` reads the time of a line."""
         for line in (*self._kept, *([self._last] if self._last else [])):
             text = source.text(line.raw)
-            time = line.time or time_of(text[:300])
+            time = line.time
+            if time is None and line.layout.needs_time:
+                time = time_of(text[:300])
             plain = source.plain(line.raw) if "\x1b" in text else text
             found = line.layout.read(plain, line.number, text, time)
             yield found if line.step is None else found._replace(step=line.step)
