@@ -66,7 +66,8 @@ def run(found: list[Subject], seconds: int) -> None:
         still = 0
         while still < QUIET_LOOKS:
             time.sleep(0.5)
-            sealing = any(b"agent.seal" in command for s in found for command in s.commands())
+            commands = [command for s in found for command in s.commands()]
+            sealing = any(b"agent.seal" in c or b"agent.cleaning" in c for c in commands)
             still = 0 if sealing else still + 1
         size = {s.name: s.size_bytes() for s in found}
         last = {s.name: s.group.cpu_ns() for s in found if s.group}

@@ -1,16 +1,18 @@
 """Takes away what a newer segment replaced, so that no reader ever misses a file or a row.
 
 A file is emptied first, when no query that saw its span can still be running, and deleted later.
+``python -m trainwreck_agent.cleaning DIR`` does so in a process that loads no database.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
+import time
 from pathlib import Path
 
-from trainwreck_agent import store
-from trainwreck_agent.layout import Layout, Span
+from trainwreck_agent.layout import DataDirectoryError, Layout, Span
 
 GRACE_S = 60
 """From when a span is visible to the emptying of what it replaced: as long may a query take."""
@@ -83,6 +85,8 @@ def _sweep(layout: Layout, empty: list[Path], now_us: int) -> None:
     age_s = now_us / 1e6 - stamp.stat().st_mtime
     if age_s < SWEEP_EVERY_S:
         return
+    from trainwreck_agent import store
+
     with (layout.state / store.READING).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,3 +121,33 @@ def segments(layout: Layout, span: Span) -> list[Path]:
 def size_bytes(layout: Layout, span: Span) -> int:
     """Bytes in them."""
     return sum(path.stat().st_size for path in segments(layout, span))
+
+
+def alone(layout: Layout, *, wait: bool) -> bool:
+    """Become the one sealer of a directory until the process ends; False: there is another."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(layout.state / "sealer.lock", flags, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(fd)
+        return False
+    return True
+
+
+def main(arguments: list[str]) -> int:
+    """Clean the directory that is named; the exit code."""
+    os.umask(0o027)
+    layout = Layout(arguments[0])
+    try:
+        layout.meta()
+        if alone(layout, wait=False):
+            clean(layout, time.time_ns() // 1000)
+    except (OSError, DataDirectoryError) as error:
+        sys.stderr.write(f"<3>trainwreck.cleaning: {layout.root}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

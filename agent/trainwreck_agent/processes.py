@@ -149,6 +149,8 @@ class ProcessTable:
             data = self._stat_line(process)
         except OSError:
             return None
+        if not data:
+            return None
         process.slept = data == process.seen
         if process.slept:
             return process
@@ -198,7 +200,7 @@ class ProcessTable:
             return False
         if ran == process.ran and ran not in _NOT_TOLD:
             process.restless = 0
-            process.asleep = True
+            process.asleep, process.seen = True, b""  # not compared before it has run
             if process.file is not None:  # each file holds a page of the kernel's memory
                 self._close(process.file)
                 process.file = None

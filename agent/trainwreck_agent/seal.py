@@ -8,7 +8,6 @@ Killed at any point it leaves the directory readable: nothing counts before its 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import os
 import sys
@@ -271,25 +270,13 @@ def main(arguments: list[str] | None = None) -> int:
         steps = [] if store.is_prepared(layout) else [lambda: store.prepare(layout)]
     try:
         layout.meta()
-        if not _alone(layout, wait=options.prepare):
+        if not cleaning.alone(layout, wait=options.prepare):
             return 0  # the sealer of a killed recorder is still at it
     except (OSError, DataDirectoryError) as error:
         log.error("%s", error)
         return 1
     failed = _run(layout, steps)
     return failed or PINNED_CODE * bool(retention.excess_bytes(layout, options.max_bytes))
-
-
-def _alone(layout: Layout, *, wait: bool) -> bool:
-    """Become the one sealer of a directory until the process ends; False: there is another."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(layout.state / "sealer.lock", flags, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(fd)
-        return False
-    return True
 
 
 def _run(layout: Layout, steps: Iterable[Callable[[], object]]) -> int:

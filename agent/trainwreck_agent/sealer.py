@@ -58,7 +58,7 @@ class Sealer:
             self._spawn(["--through", str(writer.journal.number - 1), *self._options])
         elif now_s >= self._clean_s:
             self._clean_s = float("inf")
-            self._spawn(self._options)
+            self._spawn([], "trainwreck_agent.cleaning")
         return rows
 
     def _left_to_seal(self, writer: Writer) -> bool:
@@ -69,8 +69,8 @@ class Sealer:
         except OSError:  # one went meanwhile: let the child see
             return True
 
-    def _spawn(self, options: list[str]) -> None:
-        command = [sys.executable, "-m", "trainwreck_agent.seal", self._layout.file(), *options]
+    def _spawn(self, options: list[str], module: str = "trainwreck_agent.seal") -> None:
+        command = [sys.executable, "-m", module, self._layout.file(), *options]
         try:
             self._pid = os.posix_spawn(
                 sys.executable, command, os.environ,

@@ -63,6 +63,16 @@ def test_a_process_that_has_not_run_is_not_read_again(
     assert machine.look() == 150
 
 
+def test_a_sleeper_whose_files_are_gone_is_gone(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.schedstat("7 7 7\n")
+    for _ in range(4):
+        machine.look()
+    machine.schedstat("8 8 8\n")
+    (machine.folder / "stat").unlink()
+    assert machine.table.look(9) is None
+
+
 def test_a_large_process_is_read_even_if_it_sleeps(tmp_path: Path) -> None:
     """Its memory can be taken from it."""
     machine = Machine(tmp_path)

@@ -207,7 +207,7 @@ def test_a_killed_sealer_leaves_every_row_once(
 
 def test_two_sealers_are_one_too_many(prepared: Layout) -> None:
     fill(prepared, 1)
-    assert seal._alone(prepared, wait=False)
+    assert cleaning.alone(prepared, wait=False)
     assert seal.main([str(prepared.root), "--through", "1"]) == 0
     assert prepared.spans() == []
 
