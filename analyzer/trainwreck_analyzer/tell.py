@@ -157,13 +157,15 @@ def component(
     alike_there = [f.component for f in alike]
     host = host or _only(c.host for c in alike_there)
     here = [c for c in alike_there if c.host is None or c.host == host]
+    if device is None and causes()[cause].domain == "hardware":
+        device = _only(c.device for c in here)  # of memory it would be the long name of a group
     return Component(
         host,
         own.gpu if own.gpu is not None else _only(c.gpu for c in here),
         own.gpu_uuid or _only(c.gpu_uuid for c in here),
         own.pci or _only(c.pci for c in here),
         rank if rank is not None or cause in _SHARED else _only(c.rank for c in here),
-        device or _only(c.device for c in here),
+        device,
     )
 
 

@@ -10,10 +10,14 @@ import pytest
 from cluster import put, steps, timeout
 from hypothesis import given
 from hypothesis import strategies as st
+from trainwreck_analyzer import tell
+from trainwreck_analyzer.catalogue import built_in
 from trainwreck_analyzer.diagnose import diagnose
+from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.render.html import to_html
 from trainwreck_analyzer.render.text import spans, to_text
-from trainwreck_analyzer.verdict import Victim
+from trainwreck_analyzer.verdict import Component, Victim
+from trainwreck_analyzer.weigh import Support
 
 ASSERTION = [
     "[rank0]: Traceback (most recent call last):",
