@@ -5,21 +5,23 @@ Another process that was killed for memory at the same time on another host is a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from trainwreck_analyzer.catalogue import Catalogue
 from trainwreck_analyzer.clocks.marks import DEATH_KINDS
 from trainwreck_analyzer.fact import Fact
 from trainwreck_analyzer.hosts import hosts_of_files
-from trainwreck_analyzer.telemetry.window import pids_in
 
+_PID = re.compile(r"\b(?:pid[:= ]|process) ?(\d{1,10})\b", re.ASCII | re.IGNORECASE)
 _OF_A_DEATH = frozenset({"host_oom", "host_memory_leak", "segfault_software"})
 
 
 def of_the_run(facts: Sequence[Fact], catalogue: Catalogue) -> list[Fact]:
     """The facts without deaths on other hosts than that of the process which the logs name."""
     of_file = hosts_of_files(facts)
-    named = pids_in(f for f in facts if f.source not in of_file)
+    logs = [f for f in facts if f.evidence == "log" and f.source not in of_file]
+    named = {int(pid) for f in logs for pid in _PID.findall(f.text)}
     hosts = {
         f.component.host
         for f in facts
