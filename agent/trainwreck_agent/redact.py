@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 _KEYS = (
     r"(?:api|access|account|private|secret|service|client|license|encryption|master|aws|azure|gcp|s3"
     r"|wandb|hf|ngc|comet|neptune|clearml|mlflow|openai)[-_.]?key"
 )
 # Not how many tokens, nor what makes them: those are no secrets, and tell something.
-_WHAT = re.compile(
-    r"(?i)token(?!s?(?:iz|s(?![a-z])))|passw(?:or)?d|passphrase|_pwd|secret|credential|auth|jwt"
-    rf"|{_KEYS}"
+_WHAT = (
+    r"(?i:token(?!s?(?:iz|s(?![a-z])))|passw(?:or)?d|passphrase|_pwd|secret|credential|auth|jwt"
+    rf"|{_KEYS})"
 )
+# A name is looked at once, from its first character: the user of any process chooses how long the
+# recorder searches.
+_STARTS_SECRET_NAME = rf"(?<![\w.-])(?=[\w.-]*?{_WHAT})"
 _WORDS = ("token", "passw", "passphrase", "_pwd", "secret", "key", "credential", "auth", "jwt")
 
-
-def _hide_named(found: re.Match[str]) -> str:
-    """What is put in the place of a name and its value."""
-    return f"{found[1]}***" if _WHAT.search(found[1]) else found[0]
-
-
-_Rule = tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]]
+_Rule = tuple[tuple[str, ...], re.Pattern[str], str]
 _RULES: tuple[_Rule, ...] = (
     # Authorization: Bearer VALUE; before the rule that would take the scheme for the value
     (
@@ -30,14 +26,13 @@ _RULES: tuple[_Rule, ...] = (
         re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?[a-z]{1,20}\s+)[^\s\"',;]+"),
         r"\1***",
     ),
-    # --api-key VALUE, --api-key=VALUE, api_key=VALUE, "HF_TOKEN": "VALUE". A name is looked at as a
-    # whole and once: the user of any process chooses how long the recorder searches.
+    # --api-key=VALUE, api_key=VALUE, "HF_TOKEN": "VALUE", --api-key VALUE
     (
         _WORDS,
-        re.compile(r"((?<![\w.-])[\w.-]++[\"']?\s*+[=:]\s*+[\"']?)[^\s\"',;&]++"),
-        _hide_named,
+        re.compile(rf"({_STARTS_SECRET_NAME}[\w.-]++[\"']?\s*+[=:]\s*+[\"']?)[^\s\"',;&]++"),
+        r"\1***",
     ),
-    (_WORDS, re.compile(r"((?<![\w.-])--?[\w.-]++\s++)(?!-)[^\s]++"), _hide_named),
+    (_WORDS, re.compile(rf"({_STARTS_SECRET_NAME}-[\w.-]++\s++)(?!-)[^\s]++"), r"\1***"),
     # options that need another word to tell: --key VALUE, --pass VALUE, -passin pass:VALUE
     (
         ("key", "pass", "pwd", "cookie"),

@@ -140,6 +140,8 @@ def test_launchers(command: bytes, launcher: bool) -> None:
         ("get https://h/c?sv=1&sig=SECRET%3D&x=1", "get https://h/c?sv=1&sig=***&x=1"),
         ("AccountName=x;AccountKey=SECRET==;y", "AccountName=x;AccountKey=***;y"),
         ("x nvapi-SECRETSECRETSECRET z", "x *** z"),
+        ("RuntimeError: token=SECRET", "RuntimeError: token=***"),
+        ("--env a:password=SECRET --x 1", "--env a:password=*** --x 1"),
         (
             "post https://hooks.slack.com/services/T0/B0/SECRET",
             "post https://hooks.slack.com/services/***",
