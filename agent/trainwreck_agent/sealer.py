@@ -76,7 +76,8 @@ class Sealer:
                 sys.executable, command, os.environ,
                 setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
             )  # fmt: skip
-            os.setpriority(os.PRIO_PROCESS, self._pid, NICE)
+            if "--prepare" not in options:  # until it is done, nobody but our own commands can ask
+                os.setpriority(os.PRIO_PROCESS, self._pid, NICE)
         except OSError:
             return  # no memory for a process now; the journals wait
 

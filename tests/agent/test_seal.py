@@ -212,6 +212,15 @@ def test_two_sealers_are_one_too_many(prepared: Layout) -> None:
     assert prepared.spans() == []
 
 
+def test_where_memory_ends_the_sealer_goes_and_not_the_recorder_nor_a_rank() -> None:
+    code = (
+        "from trainwreck_agent import seal; seal.be_killed_first();"
+        "print(open('/proc/self/oom_score_adj').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == seal.OOM_SCORE_ADJUSTMENT > 0
+
+
 def test_a_clock_set_back_after_a_seal_hides_nothing(
     prepared: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
