@@ -28,11 +28,13 @@ _OF_A_LOG = frozenset(
     }
 )  # fmt: skip
 _CODE = re.compile(
-    r"\s{2,60}(?:#|//|(?:el)?if |raise |return |assert |except[ :]|print\(|self\.)"
+    r"\s{2,60}(?:#(?!error|\d)|//|(?:el)?if |raise |return |assert |except[ :]|print\(|self\.)"
     r"|\s{2,60}log(?:ger|ging)?\."
-    r"|\s{0,60}(?:def|class|import|from) \w",
+    r"|\s{0,60}(?:(?:def|class) \w{1,100}\s?[(:]|from [\w.]{1,100} import "
+    r"|import [\w.]{1,100}(?:,|\s*$| as ))",
     re.ASCII,
 )
+"""Neither what a compiler said (`#error`) nor a frame of a native stack (`#0 0x7f…`)."""
 _WIDE = "   "
 """nvidia-smi fills its cells up; a row of words does not."""
 _PROSE = re.compile(

@@ -42,6 +42,12 @@ def test_a_text_that_is_shown_raises_nothing(tmp_path: Path, line: str) -> None:
             "- `dmesg` of node7 shows: NVRM: Xid (PCI:0000:9b:00): 79, GPU has fallen off the bus.",
             "gpu_fell_off_bus",
         ),
+        (f"from worker 3: {OOM}", "gpu_oom"),
+        ("    #0 0x7f12 in c10::cuda::device_synchronize() from libc10_cuda.so", None),
+        (
+            "    #error -- unsupported GNU version! gcc versions later than 11 are not supported",
+            None,
+        ),
         ("|   0  NVIDIA H100   On   |   00000000:9B:00.0 Off |   ERR! |", None),
     ],
 )
