@@ -96,16 +96,20 @@ def forks() -> int:
 def values_per_s(journal: Path) -> float | None:
     """Filled cells a second in the recorder's journal, from its second to its last-but-one tick.
 
-    What is told once, at the start, is left out with the first tick.
+    What is told once, at the start, is left out with the first ticks, and so is the kernel's log of
+    before: its lines carry their own times.
     """
     cells: dict[int, int] = {}
+    ticks: set[int] = set()
     for path in journal.glob("*.tsv"):
         for line in path.read_text(errors="replace").splitlines():
             words = line.split("\t")
             if words[-1] == "$" and words[1].isdigit():
                 second = int(words[1]) // 1_000_000
                 cells[second] = cells.get(second, 0) + sum(1 for word in words[2:-1] if word)
-    seconds = sorted(cells)[WARM_UP_S:-1]
+                if words[0] == "cpu":
+                    ticks.add(second)
+    seconds = sorted(ticks)[WARM_UP_S:-1]
     return statistics.mean(cells[second] for second in seconds) if seconds else None
 
 

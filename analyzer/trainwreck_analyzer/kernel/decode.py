@@ -36,7 +36,7 @@ def may_decode(shape_of_line: str) -> bool:
     if len(shape_of_line) > LINE_LIMIT or any(text in shape_of_line for text in _XID_LITERALS):
         return True
     for place in _shapes_present().places(shape_of_line):
-        pattern = _over_shapes(_by_literal()[place][1].pattern.pattern)
+        pattern = _over_shapes(_by_literal()[place][1].pattern)
         if pattern is None or pattern.search(shape_of_line):
             return True
     return False

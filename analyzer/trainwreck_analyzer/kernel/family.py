@@ -45,6 +45,11 @@ class FamilyError(ValueError):
     """A family file is wrong. The message says which, and what."""
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One kind of line."""
@@ -53,8 +58,10 @@ class Line:
     kind: str
     severity: Severity
     has: tuple[str, ...]
-    pattern: re.Pattern[str]
-    unless: re.Pattern[str] | None
+    pattern: str
+    """What its text is like; compiled when the first such text comes, for most never do."""
+    unless: str
+    """What it is not like; empty: nothing."""
     device: str
     """Template of ``Component.device`` over the fields; empty: the group ``device``, if any."""
     refine: str
@@ -65,8 +72,8 @@ class Line:
 
     def read(self, text: str) -> Decoded | None:
         """What the text says, if it is such a line."""
-        match = self.pattern.search(text)
-        if match is None or (self.unless and self.unless.search(text)):
+        match = _compiled(self.pattern).search(text)
+        if match is None or (self.unless and _compiled(self.unless).search(text)):
             return None
         fields = self.fields | {name: v.strip() for name, v in match.groupdict().items() if v}
         pci = sysfs_address(fields["pci"]) if "pci" in fields else None
@@ -97,19 +104,29 @@ def lines() -> tuple[Line, ...]:
     Raises:
         FamilyError: A file of the package is wrong.
     """
-    return tuple(line for path in sorted(_FOLDER.glob("*.toml")) for line in read_file(path))
+    return tuple(line for path in sorted(_FOLDER.glob("*.toml")) for line in _read_file(path))
 
 
 def read_file(path: Path) -> list[Line]:
-    """The lines of one family.
+    """The lines of one family, each looked at.
 
     Raises:
         FamilyError: It is no TOML, lacks something, or a pattern does not compile.
     """
+    found = _read_file(path)
+    try:
+        for pattern in (p for line in found for p in (line.pattern, line.unless)):
+            _compiled(pattern)
+    except (TypeError, re.error) as error:
+        raise FamilyError(f"{path}: {type(error).__name__} {error}") from error
+    return found
+
+
+def _read_file(path: Path) -> list[Line]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         return [_line(path.stem, entry) for entry in document["line"]]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, re.error) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise FamilyError(f"{path}: {type(error).__name__} {error}") from error
 
 
@@ -126,8 +143,8 @@ def _line(family: str, entry: dict[str, Any]) -> Line:
         kind=entry["kind"],
         severity=cast(Severity, entry["severity"]),
         has=tuple(entry["has"]),
-        pattern=re.compile(entry["pattern"], re.ASCII),
-        unless=re.compile(entry["unless"], re.ASCII) if entry.get("unless") else None,
+        pattern=entry["pattern"],
+        unless=entry.get("unless", ""),
         device=entry.get("device", ""),
         refine=entry.get("refine", ""),
         fields=entry.get("fields", {}),

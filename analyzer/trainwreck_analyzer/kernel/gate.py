@@ -8,6 +8,7 @@ their beginnings: few places of a line begin one at all.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 _COMMON = " eatoirnsl0123456789.dcmup,:=-_gf/h[]|'bTIN"
@@ -30,14 +31,17 @@ class Present:
 
     def __init__(self, literals: Sequence[str]) -> None:
         self._literals = tuple(literals)
-        parts = sorted({_rare_part(literal) for literal in literals})
+        own = [_rare_part(literal) for literal in self._literals]
+        parts = sorted(set(own))
         self._search = re.compile(_tree(parts)).search
-        # A part that begins with another is found by that one.
-        shortest = [p for p in parts if not any(p != q and p.startswith(q) for q in parts)]
+        # A part that begins with another is found by that one, after which it is sorted.
+        shortest: list[str] = []
+        for part in parts:
+            if not shortest or not part.startswith(shortest[-1]):
+                shortest.append(part)
         self._of_part: dict[str, list[int]] = {part: [] for part in shortest}
-        for index, literal in enumerate(self._literals):
-            own = _rare_part(literal)
-            self._of_part[next(p for p in shortest if own.startswith(p))].append(index)
+        for index, part in enumerate(own):
+            self._of_part[shortest[bisect_right(shortest, part) - 1]].append(index)
 
     def places(self, text: str) -> list[int]:
         """The places, in the order given, of the literals that stand in the text."""

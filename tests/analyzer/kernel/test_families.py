@@ -138,6 +138,11 @@ def test_no_example_repeated_to_a_megabyte_takes_long() -> None:
             kernel.decode(f"{example[:40]} " + (word + " ") * (2**20 // (len(word) + 1)))
 
 
+@pytest.mark.parametrize("path", sorted(family._FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_pattern_of_ours_compiles(path: Path) -> None:
+    assert family.read_file(path)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
