@@ -121,7 +121,8 @@ def _pcp(folder: Path) -> Subject | None:
     (own / "pmlogger.conf").write_text(PCP_LOGGED)
     daemon = f"{PMCD} -f -c {own}/pmcd.conf -s {own}/socket -p {PMCD_PORT} -l {own}/pmcd.log"
     logger = f"pmlogger -h localhost:{PMCD_PORT} -c {own}/pmlogger.conf -l {own}/log -t 1sec"
-    command = ["sh", "-c", f"{daemon} & sleep 2; exec {logger} {out}/a"]
+    # Its agents write a log where they stand.
+    command = ["sh", "-c", f"cd {own}; {daemon} & sleep 2; exec {logger} {out}/a"]
 
     def values() -> float | None:
         told = subprocess.run(["pmlogsummary", f"{out}/a"], capture_output=True, check=False).stdout
