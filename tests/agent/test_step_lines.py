@@ -119,17 +119,25 @@ def test_a_bar_that_never_ends_its_line_is_followed(tmp_path: Path) -> None:
     assert found == [(2, 1), (2, 2), (2, 3), (3, 4)]  # each state when the next has begun
 
 
-def test_the_end_of_a_bar_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def ten_states(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, of: int, then_s: float
+) -> tuple[Path, TrainingLog]:
+    """A log in which a bar of so many steps came to its tenth, a second each, and then stood."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    path = tmp_path / "train.log"
+    path = folder / "train.log"
     log = TrainingLog(Host("/"), [str(path)])
     for n in range(1, 11):
         with path.open("a") as file:
-            file.write(bar(n, 10) + "\n")
+            file.write(bar(n, of) + "\n")
         list(log.collect())
         now[0] += 1
-    now[0] += 600
+    now[0] += then_s
+    return path, log
+
+
+def test_the_end_of_a_bar_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, log = ten_states(tmp_path, monkeypatch, of=10, then_s=600)
     assert row_steps(log, "silence") == []
     with path.open("a") as file:
         file.write("".join(bar(n, 5) + "\n" for n in (1, 2)))  # an evaluation
@@ -137,16 +145,7 @@ def test_the_end_of_a_bar_is_no_silence(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_bar_that_stands_is_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    path = tmp_path / "train.log"
-    log = TrainingLog(Host("/"), [str(path)])
-    for n in range(1, 11):
-        with path.open("a") as file:
-            file.write(bar(n, 100) + "\n")
-        list(log.collect())
-        now[0] += 1
-    now[0] += 2 * training_log.SILENT_MIN_S
+    _, log = ten_states(tmp_path, monkeypatch, of=100, then_s=2 * training_log.SILENT_MIN_S)
     assert [step for _, step in row_steps(log, "silence")] == [10]
 
 
