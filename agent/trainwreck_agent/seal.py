@@ -228,11 +228,7 @@ def _write(
         f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_rows(table)})"
     )
     beside.chmod(0o640)
-    fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    layout.sync_file(beside)
     beside.replace(path)
 
 

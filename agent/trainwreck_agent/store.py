@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from trainwreck_agent import views
-from trainwreck_agent.layout import DataDirectoryError, Layout
+from trainwreck_agent.layout import DataDirectoryError, Layout, Span
 from trainwreck_agent.schema import SCHEMA_VERSION, Table, tables
 
 STORAGE_VERSION = "v1.4.0"
@@ -129,7 +129,7 @@ def is_prepared(layout: Layout) -> bool:
 
 
 def _empty_segment(layout: Layout, table: Table) -> Path:
-    return layout.segments / table.name / "0000000000-0000000000.0000000000000000.parquet"
+    return layout.segment_path(table.name, Span(0, 0, 0))
 
 
 def _is_whole(path: Path) -> bool:
@@ -153,7 +153,7 @@ def prepare(layout: Layout) -> None:
                 f"COPY (SELECT *, 0::BIGINT AS segment FROM ({body}))"
                 f" TO {views.quote(str(beside))} (FORMAT parquet)"
             )
-            _sync(beside)  # XFS keeps the name through a power cut, but not the content
+            layout.sync_file(beside)
             beside.replace(first)
     reading = layout.state / READING
     for nothing in (layout.journal_path(0), layout.incidents / "none.tsv", reading):
@@ -162,14 +162,6 @@ def prepare(layout: Layout) -> None:
     connection.close()
     write_database(layout)
     layout.replace(layout.prepared, views.prepared_for(layout.root))
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_database(layout: Layout) -> None:
